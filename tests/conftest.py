@@ -17,11 +17,22 @@ from medtune.data.snapshot import prepare_snapshot
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
+LONGEST_FIRST = ("real", "gpu", "pipeline", "unit")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with its tier, which is the name of its folder."""
+    """Mark every test with its tier, which is the name of its folder, and begin with the longest.
+
+    A file is done by one worker, so that what its tests share is made once: a long file that begins
+    last would be waited for.
+    """
     for item in items:
-        item.add_marker(item.path.relative_to(Path(__file__).parent).parts[0])
+        item.add_marker(tier_of(item))
+    items.sort(key=lambda item: LONGEST_FIRST.index(tier_of(item)))
+
+
+def tier_of(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 class CommandLine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -12,13 +13,15 @@ from tests.pipeline.printed_commands import Printed, of_docs, of_messages, of_te
 
 from medtune import cli
 
+whole_command: Callable[[], Any] = cache(lambda: typer.main.get_command(cli.app))
+"""medtune with all its commands, made once."""
 ABRIDGED = " ..."
 """Stands for more words of a command."""
 
 
 def check(printed: Printed) -> None:
     """Parse a command as the command line does, without running it."""
-    command: Any = typer.main.get_command(cli.app)
+    command = whole_command()
     context = command.context_class(command, info_name="medtune")
     words = [word.replace("*", "X") for word in printed.words]  # a pattern wants a match
     while commands := getattr(command, "commands", None):
@@ -45,7 +48,7 @@ def test_every_printed_command_can_be_typed(listed: Callable[[], Iterable[Printe
 
 
 def test_every_help_has_an_example_of_its_command_that_can_be_typed() -> None:
-    without = dict(list_commands(typer.main.get_command(cli.app)))
+    without = dict(list_commands(whole_command()))
     assert len(without) > 40
     for name, command in list(without.items()):
         example = re.search(r"Example: (medtune [^\n]+)", command.help)

@@ -1,20 +1,22 @@
 """The Hub, spoken with a local server of its protocol; each command is a process of its own.
 
 `huggingface_hub` and `datasets` read their settings when they are imported, so that the address of
-the server, the cache and the token are given by the environment, as a user gives them.
+the server and the cache are given by the environment, as a user gives them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forked_commands import ForkedCommands
 from tests.hub_server import Hub, serving_hub
 from tests.real.tiny_llama import write_tiny_llama
 
@@ -30,14 +32,19 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture
-def hub(model_files: dict[str, bytes]) -> Iterator[Hub]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[Hub]:
     with serving_hub(Hub()) as running:
-        running.add("model", "org/tiny", {**model_files, "README.md": b"A model."})
-        running.add(
-            "dataset", "org/exam", {"data/train.jsonl": rows(8), "data/test.jsonl": rows(4)}
-        )
         yield running
+
+
+@pytest.fixture
+def hub(served: Hub, model_files: dict[str, bytes]) -> Hub:
+    """At the same address for every test, with a model and a dataset."""
+    vars(served).update(vars(Hub(port=served.port)))
+    served.add("model", "org/tiny", {**model_files, "README.md": b"A model."})
+    served.add("dataset", "org/exam", {"data/train.jsonl": rows(8), "data/test.jsonl": rows(4)})
+    return served
 
 
 def rows(count: int, stem: str = "Which letter is number") -> bytes:
@@ -48,29 +55,32 @@ def rows(count: int, stem: str = "Which letter is number") -> bytes:
     return "\n".join(map(json.dumps, lines)).encode()
 
 
+READ_ON_IMPORT = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE")
+
+
 class Machine:
     """One user's machine: a working folder, a cache and an environment."""
 
-    def __init__(self, hub: Hub, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
+    def __init__(self, home: Path, hub: Hub) -> None:
+        self.home, self.folder = home, home
+        self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))},
             "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(folder / "hf"),
+            "HF_HOME": str(home / "hf"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "OMP_NUM_THREADS": "1",
         }
+        self._commands: dict[tuple[str | None, ...], ForkedCommands] = {}
+        self.stack = ExitStack()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "medtune", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        key = tuple(environment.get(name) for name in READ_ON_IMPORT)
+        if key not in self._commands:
+            imported = {n: v for n, v in environment.items() if n in READ_ON_IMPORT}
+            commands = ForkedCommands({**self._environment, **imported})
+            self._commands[key] = self.stack.enter_context(commands)
+        done = self._commands[key].run(self.folder, arguments, environment)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
@@ -87,9 +97,19 @@ class Machine:
         return " ".join(done.stderr.split())
 
 
+@pytest.fixture(scope="module")
+def one_machine(served: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(tmp_path_factory.mktemp("machine"), served)
+    with machine.stack:
+        yield machine
+
+
 @pytest.fixture
-def machine(hub: Hub, tmp_path: Path) -> Machine:
-    return Machine(hub, tmp_path)
+def machine(one_machine: Machine, tmp_path: Path) -> Machine:
+    """The machine with an empty cache and an empty folder."""
+    shutil.rmtree(one_machine.home / "hf", ignore_errors=True)
+    one_machine.folder = tmp_path
+    return one_machine
 
 
 EXAM = ("evaluate", "hub:org/tiny", "hub:org/exam:test")
@@ -226,9 +246,9 @@ def test_a_hub_that_is_ill_or_gone_is_one_sentence(hub: Hub, machine: Machine) -
 def test_a_cache_that_cannot_be_written_is_no_fault_of_the_network(
     hub: Hub, machine: Machine
 ) -> None:
-    (machine.folder / "file").touch()
+    (machine.home / "file").touch()
     said = machine.refused(
-        "evaluate", "hub:org/tiny", "starter:recall", HF_HOME=str(machine.folder / "file")
+        "evaluate", "hub:org/tiny", "starter:recall", HF_HOME=str(machine.home / "file")
     )
     assert "cannot write" in said
     assert "part of the path is a file" in said

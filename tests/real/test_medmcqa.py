@@ -15,7 +15,7 @@ from medtune.core.prompt import PromptStyle
 from medtune.core.records import Outcome
 from medtune.data.dedup.canonical_form import canonicalize_question
 from medtune.data.dedup.is_duplicate import duplicate_kind
-from medtune.data.load import load_split
+from medtune.data.load import Split, load_split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER, parse_answer
 from medtune.evaluation.run_exam import evaluate_model
@@ -23,17 +23,26 @@ from medtune.models.fake import FakeModel
 from medtune.models.local.local_model import LocalModel
 
 
-def test_validation_is_read_whole(real_data: Path) -> None:
-    split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
-    assert split.answer_base == 0
-    assert split.description.n + sum(split.description.excluded.values()) == 4183
-    assert set(split.description.excluded) <= {"duplicate options", "empty option", "empty stem"}
-    assert split.description.n > 4100
+@pytest.fixture(scope="module")
+def train(real_data: Path) -> Split:
+    return load_split(f"file:{real_data}/medmcqa_train.parquet")
 
 
-def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
-    split = load_split(f"file:{real_data}/medmcqa_validation.parquet")
-    exam = Exam(split.questions, split.description, PromptStyle(), "letter", "sum")
+@pytest.fixture(scope="module")
+def validation(real_data: Path) -> Split:
+    return load_split(f"file:{real_data}/medmcqa_validation.parquet")
+
+
+def test_validation_is_read_whole(validation: Split) -> None:
+    found = validation.description
+    assert validation.answer_base == 0
+    assert found.n + sum(found.excluded.values()) == 4183
+    assert set(found.excluded) <= {"duplicate options", "empty option", "empty stem"}
+    assert found.n > 4100
+
+
+def test_always_answering_a_scores_32_per_cent(validation: Split) -> None:
+    exam = Exam(validation.questions, validation.description, PromptStyle(), "letter", "sum")
     record, predictions = evaluate_model(
         FakeModel("constant", {}), exam, "A", STRICT_PARSER, NoProgress()
     )
@@ -43,14 +52,15 @@ def test_always_answering_a_scores_32_per_cent(real_data: Path) -> None:
     assert {p.chosen for p in predictions} == {0}
 
 
-def test_train_rows_with_equal_options_are_left_out_and_counted(real_data: Path) -> None:
-    split = load_split(f"file:{real_data}/medmcqa_train.parquet")
-    assert split.answer_base == 0
-    assert 240 <= split.description.excluded["duplicate options"] <= 290
-    assert split.description.n + sum(split.description.excluded.values()) == 75_129
+def test_train_rows_with_equal_options_are_left_out_and_counted(train: Split) -> None:
+    assert train.answer_base == 0
+    assert 240 <= train.description.excluded["duplicate options"] <= 290
+    assert train.description.n + sum(train.description.excluded.values()) == 75_129
 
 
-def test_real_pairs_with_the_same_options_and_answer_are_told_apart(real_data: Path) -> None:
+def test_real_pairs_with_the_same_options_and_answer_are_told_apart(
+    train: Split, validation: Split
+) -> None:
     """Judge pairs that one reader labelled: does the other stem ask for the same fact?
 
     The first 230 of the pairs between train and validation, in an order by hash, are in two
@@ -59,8 +69,8 @@ def test_real_pairs_with_the_same_options_and_answer_are_told_apart(real_data: P
     """
     questions = {
         question.id: canonicalize_question(question)
-        for name in ("train", "validation")
-        for question in load_split(f"file:{real_data}/medmcqa_{name}.parquet").questions
+        for split in (train, validation)
+        for question in split.questions
     }
     labels = (Path(__file__).parent / "same_questions.csv").read_text()
     rows = list(csv.DictReader(labels.splitlines()))

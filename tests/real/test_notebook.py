@@ -51,14 +51,14 @@ def test_the_preset_is_the_notebook() -> None:
 
 
 def test_the_recipe_runs_and_writes_the_notebooks_file(
-    source: ModelSource, file: Path, tmp_path: Path
+    tiny_source: ModelSource, file: Path, tmp_path: Path
 ) -> None:
     record = notebook.run_notebook(
-        small(file, source.name, max_new_tokens=8), tmp_path / "out", NoProgress()
+        small(file, tiny_source.name, max_new_tokens=8), tmp_path / "out", NoProgress()
     )
     assert record.steps == 2
     assert record.examples == 8
-    assert (record.trainable_parameters, record.total_parameters) == (4_884_480, 139_399_488)
+    assert (record.trainable_parameters, record.total_parameters) == (16_384, 1_607_840)
     assert record.counts.n == record.strict_counts.n == 3
     saved = json.loads((tmp_path / "out" / "evaluation_results.json").read_text())
     original = {

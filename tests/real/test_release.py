@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -68,6 +69,24 @@ def works(medtune: CommandLine, tmp_path: Path) -> Works:
     made = Works(medtune, tmp_path)
     made.release("freeze", "starter:recall")
     return made
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "registry"
+
+
+@pytest.fixture
+def measured(works: Works, kept: Path) -> Works:
+    """v1, a fake that guesses, is built and evaluated: once, and copied from there."""
+    if kept.is_dir():
+        shutil.rmtree(works.registry)
+        shutil.copytree(kept, works.registry)
+    else:
+        works.release("build", "v1", "fake:noisy")
+        works.evaluate("v1")
+        shutil.copytree(works.registry, kept)
+    return works
 
 
 class Askers:
@@ -161,64 +180,60 @@ def test_from_the_first_release_to_a_rollback(works: Works, tmp_path: Path) -> N
 
 
 def test_a_tampered_release_is_not_served_and_the_old_one_goes_on(
-    works: Works, tmp_path: Path
+    measured: Works, tmp_path: Path
 ) -> None:
-    works.release("build", "v1", "fake:noisy")
-    works.evaluate("v1")
-    works.gate("v1", *GUESSES)
-    works.release("promote", "v1")
+    measured.gate("v1", *GUESSES)
+    measured.release("promote", "v1")
     policy = tmp_path / "policy.toml"
-    registry = Registry(works.registry)
+    registry = Registry(measured.registry)
     source = registry.objects.object_path(registry.find("v1").files["policy.toml"].sha256)
     policy.write_text(source.read_text().replace('"starter-3"', '"mine"'))
-    works.release("build", "v2", "fake:noisy", "--policy", str(policy))
-    assert "policy" in works.release("diff", "v1", "v2")
-    works.evaluate("v2")
-    works.gate("v2")
+    measured.release("build", "v2", "fake:noisy", "--policy", str(policy))
+    assert "policy" in measured.release("diff", "v1", "v2")
+    measured.evaluate("v2")
+    measured.gate("v2")
     place = registry.objects.object_path(registry.find("v2").files["policy.toml"].sha256)
     place.chmod(0o644)
     place.write_text(place.read_text().replace("4000", "9999"))
-    assert "sha256" in works.release("verify", "v2", code=1)
-    assert "damaged" in works.release("promote", "v2", code=2)
-    with running(tmp_path / "s", "--registry", str(works.registry), model="release:champion") as s:
+    assert "sha256" in measured.release("verify", "v2", code=1)
+    assert "damaged" in measured.release("promote", "v2", code=2)
+    with running(
+        tmp_path / "s", "--registry", str(measured.registry), model="release:champion"
+    ) as s:
         registry.set_alias("champion", registry.find("v2"), "somebody", "release.promote")
         time.sleep(1.0)
         assert s.ask().json()["release"] == "v1"
 
 
-def test_an_old_verdict_promotes_nothing_new(works: Works) -> None:
-    works.release("build", "v1", "fake:noisy")
-    works.evaluate("v1")
-    works.gate("v1", *GUESSES)
+def test_an_old_verdict_promotes_nothing_new(measured: Works) -> None:
+    measured.gate("v1", *GUESSES)
     few = "--data", "starter:transfer", "--calibration", "starter:train", "--limit", "20"
-    works.release("evaluate", "v1", *few)
-    assert "v1 was measured again since" in works.release("promote", "v1", code=1)
-    said = works.gate("v1", code=1)
+    measured.release("evaluate", "v1", *few)
+    assert "v1 was measured again since" in measured.release("promote", "v1", code=1)
+    said = measured.gate("v1", code=1)
     assert "evaluation 2 of these weights; sets of questions until then: 2" in said
-    assert "v1 is refused" in works.release("promote", "v1", code=1)
-    works.evaluate("v1")
-    works.gate("v1", *GUESSES)
-    works.release("freeze", "starter:transfer", "--limit", "30")
-    said = works.release("promote", "v1", code=1)
+    assert "v1 is refused" in measured.release("promote", "v1", code=1)
+    measured.evaluate("v1")
+    measured.gate("v1", *GUESSES)
+    measured.release("freeze", "starter:transfer", "--limit", "30")
+    said = measured.release("promote", "v1", code=1)
     assert "other questions were frozen since" in said
     assert "medtune release evaluate v1" in said
-    assert "other questions were frozen since" in works.gate("v1", code=1)
-    assert Registry(works.registry).read_aliases().champion is None
-    told = works.release("log", "v1")
+    assert "other questions were frozen since" in measured.gate("v1", code=1)
+    assert Registry(measured.registry).read_aliases().champion is None
+    told = measured.release("log", "v1")
     assert told.count("release.evaluate v1") == 3
     assert "data starter:transfer, n 20" in told
 
 
-def test_chance_is_no_first_champion(works: Works) -> None:
-    works.release("build", "v1", "fake:noisy")
-    works.evaluate("v1")
-    said = works.gate("v1", code=1)
+def test_chance_is_no_first_champion(measured: Works) -> None:
+    said = measured.gate("v1", code=1)
     assert "v1 is refused: accuracy" in said
     assert "always answering" in " ".join(said.split())
-    assert "v1 is refused: accuracy" in works.release("promote", "v1", code=1)
-    assert Registry(works.registry).read_aliases().champion is None
-    works.gate("v1", *GUESSES)
-    works.release("promote", "v1")
+    assert "v1 is refused: accuracy" in measured.release("promote", "v1", code=1)
+    assert Registry(measured.registry).read_aliases().champion is None
+    measured.gate("v1", *GUESSES)
+    measured.release("promote", "v1")
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "", "x" * 65, "champion", "a/b", "é", "a\n"])
@@ -272,18 +287,16 @@ def test_what_was_not_measured_is_refused_and_a_waiver_has_a_name(works: Works) 
     works.release("gate", "v1", "--waive", "beauty:Ann:we trust it anyway", code=2)
 
 
-def test_evidence_is_kept_by_what_it_is_and_a_changed_one_is_refused(works: Works) -> None:
-    works.release("build", "v1", "fake:noisy")
-    works.evaluate("v1")
-    registry = Registry(works.registry)
+def test_evidence_is_kept_by_what_it_is_and_a_changed_one_is_refused(measured: Works) -> None:
+    registry = Registry(measured.registry)
     found = EvidenceStore(registry).find_evidence(registry.find("v1").id, None)
     assert found is not None
     place = registry.objects.object_path(found.records["safety"].sha256)
     place.chmod(0o644)
     place.write_text(place.read_text().replace('"value": 0.0', '"value": 0.1', 1) + " ")
-    assert "sha256 is" in works.gate("v1", code=2)
-    works.evaluate("v1")
-    works.gate("v1", *GUESSES)
+    assert "sha256 is" in measured.gate("v1", code=2)
+    measured.evaluate("v1")
+    measured.gate("v1", *GUESSES)
 
 
 def test_the_suite_is_needed_and_kept_from_training(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
@@ -43,20 +44,29 @@ class Listener(NoProgress):
         self.said.append(text)
 
 
-def small(tiny_source: ModelSource, calibration: int = 0, **training: object) -> Experiment:
+def small(
+    tiny_source: ModelSource, calibration: int = 0, whole: bool = False, **training: object
+) -> Experiment:
+    """Make an experiment of one exam, or of every split and method: each costs its figures."""
+    exams = {} if whole else {"evaluate": ["starter:recall"]}
     return Experiment.model_validate(
         {
             "name": "small",
             "model": {"source": tiny_source.name, "dtype": "float32"},
-            "data": {"train_size": 16, "evaluate_size": 8, "calibration_size": calibration},
+            "data": {
+                "train_size": 16,
+                "evaluate_size": 8,
+                "calibration_size": calibration,
+                **exams,
+            },
             "training": {"epochs": 1, "batch_size": 8, **training},
-            "evaluation": {"max_new_tokens": 4},
+            "evaluation": {"max_new_tokens": 4, **({} if whole else {"methods": ["cloze"]})},
         }
     )
 
 
 def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path: Path) -> None:
-    record = run(small(tiny_source, calibration=12), tmp_path, NoProgress())
+    record = run(small(tiny_source, calibration=12, whole=True), tmp_path, NoProgress())
     assert len(record.evaluations) == 12  # 2 splits x 3 methods x (base, tuned)
     assert len(record.comparisons) == 6
     expected = [
@@ -201,7 +211,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_run_opens_no_weights(
     tiny_source: ModelSource,
     tmp_path: Path,
-    training: dict[str, object],
+    training: dict[str, Any],
     request: pytest.FixtureRequest,
 ) -> None:
     experiment = small(tiny_source, calibration=12, **training)
@@ -261,12 +271,13 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     for setting in (
         f"model.source={tiny_source.name}",
         "model.dtype=float32",
-        "data.train_size=64",
+        "data.train_size=32",
         "data.evaluate_size=4",
+        'data.evaluate=["starter:recall"]',
         "training.epochs=20",
         "training.batch_size=4",
         "training.save_every=1000",
-        "evaluation.max_new_tokens=2",
+        'evaluation.methods=["cloze"]',
     ):
         command += ["--set", setting]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -279,7 +290,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
         line = process.stderr.readline()
         assert line, heard
         heard += line
-    time.sleep(1)  # a few of 320 steps
+    time.sleep(0.5)  # a few of 160 steps
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
@@ -291,7 +302,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(
     assert "going on from step" in done.stderr
     record = RunRecord.model_validate(json.loads(done.stdout))
     assert record.trainings[0].resumed_from is not None
-    assert len(record.trainings[0].losses) == record.trainings[0].steps == 320
+    assert len(record.trainings[0].losses) == record.trainings[0].steps == 160
 
 
 def test_a_read_only_folder_is_one_sentence_and_nothing_is_left(

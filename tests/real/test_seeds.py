@@ -31,12 +31,12 @@ def experiment(source: ModelSource, **changes: object) -> Experiment:
 def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     tiny_source: ModelSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = run(experiment(tiny_source, seeds=[1, 2, 3]), tmp_path, NoProgress())
-    assert [training.seed for training in record.trainings] == [1, 2, 3]
+    record = run(experiment(tiny_source, seeds=[1, 2]), tmp_path, NoProgress())
+    assert [training.seed for training in record.trainings] == [1, 2]
     assert len({training.data.hash for training in record.trainings}) == 1
-    assert len({training.weights_hash for training in record.trainings}) == 3
+    assert len({training.weights_hash for training in record.trainings}) == 2
     groups = record.evaluations_by_exam()
-    labels = ("base", "tuned, seed 1", "tuned, seed 2", "tuned, seed 3")
+    labels = ("base", "tuned, seed 1", "tuned, seed 2")
     assert [tuple(e.label for e in group) for group in groups] == [labels] * 2
     assert [(s.split, s.method) for s in record.spreads] == [
         (group[0].data.source, group[0].method) for group in groups
@@ -45,7 +45,7 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
         assert spread.base == group[0].accuracy
         assert spread.accuracies == tuple(e.accuracy.value for e in group[1:])
     assert [c.b for c in record.comparisons[::2]] == list(labels[1:])
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         folder = tmp_path / "seeds" / str(seed)
         assert (folder / "adapter" / "medtune.json").is_file()
         assert (folder / "eval" / "tuned-starter-recall-cloze" / "record.json").is_file()
@@ -53,7 +53,7 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Over seeds" in page
     assert record.spreads[0].verdict in page
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         assert f'href="seeds/{seed}/compare/starter-recall-letter/report.html"' in page
     assert RunRecord.model_validate_json((tmp_path / "record.json").read_bytes()) == record
     show_record(record)
@@ -61,10 +61,10 @@ def test_every_seed_is_trained_on_the_same_data_and_compared_with_one_base(
     assert " ".join(record.spreads[0].verdict.split()) in out
 
     # A seed more costs that seed; a seed of the list gives what it gives alone.
-    more = run(experiment(tiny_source, seeds=[1, 2, 3, 17]), tmp_path, NoProgress())
-    assert more.trainings[:3] == record.trainings
+    more = run(experiment(tiny_source, seeds=[1, 2, 17]), tmp_path, NoProgress())
+    assert more.trainings[:2] == record.trainings
     alone = run(experiment(tiny_source), tmp_path / "alone", NoProgress())
-    assert alone.trainings[0].inputs == more.trainings[3].inputs
+    assert alone.trainings[0].inputs == more.trainings[2].inputs
     assert alone.spreads == ()
     weights = "adapter/adapter_model.safetensors"
     ours, theirs = (

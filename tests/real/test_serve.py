@@ -19,6 +19,7 @@ import httpx2
 import openai
 import psutil
 import pytest
+from tests.conftest import CommandLine
 from tests.pipeline.serving.endpoint import HELD, QUESTION
 
 from medtune.core.progress import NoProgress
@@ -151,7 +152,7 @@ def test_without_a_model_it_cites_the_starter_questions_or_defers(
         assert [model["id"] for model in listed["data"]] == ["search:starter"]
 
 
-def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_used_is_refused(medtune: CommandLine, tmp_path: Path) -> None:
     index = tmp_path / "index"
     passage = Passage(id="a", text="Scurvy is a lack of vitamin C.", source="s")
     source = PassageSource(source="s", licence=None, passages=1)
@@ -159,7 +160,7 @@ def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with running(tmp_path, "--index", str(index)) as server:
         (found,) = server.ask().json()["evidence"]
         assert found["text"] == passage.text
-    missing = [*MEDTUNE, "serve", "fake:biased", "--data", str(tmp_path), "--index"]
+    command = ("serve", "fake:biased", "--data", tmp_path, "--index")
     manifest = (index / "manifest.json").read_text()
     for change, words in (
         (lambda: (index / "passages.arrow").write_bytes(b"x"), "was changed"),
@@ -172,11 +173,12 @@ def test_an_index_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         ),
     ):
         change()
-        done = subprocess.run([*missing, str(index)], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2
-        assert words in " ".join(done.stderr.split())
-    done = subprocess.run([*missing, "none"], capture_output=True, text=True, timeout=60)
-    assert "none holds no passage index" in " ".join(done.stderr.split())
+        code, _, err = medtune(*command, index)
+        assert code == 2
+        assert words in " ".join(err.split())
+    code, _, err = medtune(*command, "none")
+    assert code == 2
+    assert "none holds no passage index" in " ".join(err.split())
 
 
 def test_the_endpoint_is_a_model_like_any_other(tmp_path: Path) -> None:
@@ -256,18 +258,17 @@ def test_a_stop_answers_what_is_under_way(tmp_path: Path) -> None:
     assert kept == len(codes)
 
 
-def test_a_taken_port_and_an_address_without_keys_are_told(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
-        port = server.url.rpartition(":")[2]
-        command = [*MEDTUNE, "serve", "fake:biased", "--data", str(tmp_path / "x"), "--port", port]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "in use" in done.stderr
-    done = subprocess.run(
-        [*command, "--host", "0.0.0.0"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "medtune keys add" in done.stderr
+def test_a_taken_port_and_an_address_without_keys_are_told(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    command = ("serve", "fake:biased", "--data", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = medtune(*command, "--port", taken.getsockname()[1])
+    assert code == 2
+    assert "in use" in err
+    code, _, err = medtune(*command, "--host", "0.0.0.0")
+    assert code == 2
+    assert "medtune keys add" in err
 
 
 def test_no_request_gives_a_5xx(tmp_path: Path) -> None:

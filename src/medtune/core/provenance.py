@@ -34,6 +34,7 @@ def collect_provenance(gpu: str | None = None) -> Provenance:
     )
 
 
+@cache
 def installed_version(package: str) -> str | None:
     """Return a package's version; None if it is not installed."""
     try:
