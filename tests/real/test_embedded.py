@@ -26,9 +26,9 @@ def test_the_converted_model_is_smollm2(model: LocalModel) -> None:
 
 
 def test_it_loads_in_about_a_second_once_converted(source: ModelSource) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # a busy machine is no failure
     LocalModel.load(source, dtype="float32")
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 5, "a conversion takes tens of seconds"
 
 
 def test_two_processes_at_once_convert_into_one_whole_cache(tmp_path: Path) -> None:
