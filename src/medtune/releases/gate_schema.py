@@ -48,7 +48,7 @@ class LeastQuestions(Record):
     calibration: int = Field(default=200, ge=1)
     regression: int = Field(default=100, ge=1)
     general: int = Field(default=100, ge=1)
-    texts: int = Field(default=30, ge=2)
+    texts: int = Field(default=30, ge=1)
     """Plain texts of the rule `general`."""
     parity: int = Field(default=200, ge=1)
     latency: int = Field(default=72, ge=1)
