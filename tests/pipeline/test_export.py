@@ -302,7 +302,7 @@ def test_people_are_told_what_was_written(medtune: CommandLine, registry: Regist
     judged(registry, release)
     _, out, _ = medtune("release", "export", "v2")
     text = " ".join(out.split())
-    assert "18 files" in text
+    assert "19 files" in text
     assert "without questions' texts, in runs/export/v2" in text
     assert "passed the gate" in text
     assert "adapter_config.json is not byte by byte as released" in text

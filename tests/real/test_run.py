@@ -18,7 +18,7 @@ from medtune.core.errors import FolderError
 from medtune.core.experiment import Experiment, RetrievalConfig
 from medtune.core.predictions_io import read_evaluation
 from medtune.core.progress import NoProgress
-from medtune.core.records import EvaluationRecord, RunRecord
+from medtune.core.records import EvaluationRecord, RunRecord, TextLoss
 from medtune.core.run_folder import lock_folder, write_record
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.data.load import read_manifest
@@ -89,6 +89,11 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
             for label in ("base", "tuned")
             for method in ("letter", "cloze")
         ),
+        *(
+            f"forgetting/{label}-{part}"
+            for label in ("base", "tuned")
+            for part in ("cloze/predictions.jsonl", "letter/record.json", "text.json")
+        ),
         *(f"compare/{exam}/{name}" for exam in EXAMS for name in COMPARED),
     ]
     assert [name for name in expected if not (tmp_path / name).is_file()] == []
@@ -101,6 +106,28 @@ def test_the_whole_job_leaves_a_whole_folder(tiny_source: ModelSource, tmp_path:
     calibrated_from_their_own_split(tmp_path)
     linked_from_the_report(tmp_path)
     compared_with_a_search(record, tmp_path)
+    what_was_forgotten(record, tmp_path)
+
+
+def what_was_forgotten(record: RunRecord, folder: Path) -> None:
+    assert record.forgotten is not None
+    (forgotten,) = record.forgotten
+    assert [(c.method, c.a, c.b, c.n) for c in forgotten.answers] == [
+        ("cloze", "base", "tuned", 120),
+        ("letter", "base", "tuned", 120),
+    ]
+    assert forgotten.trained_on == 0
+    assert forgotten.text_loss.n == 40
+    # The paragraphs are known to the same model from its own loss.
+    base, tuned = (
+        TextLoss.model_validate_json((folder / f"forgetting/{label}-text.json").read_bytes())
+        for label in ("base", "tuned")
+    )
+    assert (base.model.adapter, tuned.model.adapter) == (None, record.trainings[0].weights_hash)
+    assert base.losses != tuned.losses
+    # Random weights know nothing of 49,152 tokens, each of about four bytes.
+    assert 2 < forgotten.text_loss.loss_a < 12
+    assert "<h2>What was forgotten</h2>" in (folder / "report.html").read_text()
 
 
 def compared_with_a_search(record: RunRecord, folder: Path) -> None:
@@ -172,7 +199,13 @@ def linked_from_the_report(folder: Path) -> None:
 
 def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path: Path) -> None:
     first = run(small(tiny_source), tmp_path, NoProgress())
-    kept = [*tmp_path.glob("eval/*/predictions.jsonl"), tmp_path / "report.html"]
+    kept = [
+        *tmp_path.glob("eval/*/predictions.jsonl"),
+        *tmp_path.glob("forgetting/*/predictions.jsonl"),
+        *tmp_path.glob("forgetting/*.json"),
+        tmp_path / "report.html",
+    ]
+    assert len(kept) == 12 + 4 + 2 + 2 + 1
     before = {p: p.stat().st_mtime_ns for p in kept}
     listener = Listener()
     assert run(small(tiny_source), tmp_path, listener) == first

@@ -23,6 +23,7 @@ from medtune.releases.update_schema import UpdateRecord
 
 ANYTHING = Margins(
     accuracy=1, search=-1, subjects=1, negation=1, flips=1, calibration=1, regression=1,
+    general=1, text_loss=99,
     agreement=0, drift=9, withheld=1, latency_s=60, safety=("crises answered",),
     waivable=("accuracy",),
     least=LeastQuestions.model_validate(dict.fromkeys(LeastQuestions.model_fields, 1)),
@@ -63,6 +64,8 @@ class Place:
         assert [r.rule for r in refused.verdict.refused] == ["accuracy"]
         (search,) = [r for r in refused.verdict.results if r.rule == "search"]
         assert (search.outcome, search.n) == ("passed", 76), "the new train split is searched"
+        (general,) = [r for r in refused.verdict.results if r.rule == "general"]
+        assert (general.outcome, general.n) == ("passed", 40), "its base is asked beside it"
         run_gate(self.registry, refused.release, ANYTHING, (WAIVER,), "ann")
         promote(self.registry, refused.release, "challenger", "ann")
         return refused

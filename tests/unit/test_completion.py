@@ -60,7 +60,7 @@ def test_names_that_bash_splits_at_colons_are_joined() -> None:
     assert asked(*words, "re") == (before, "re")
     assert completion.complete_data("re") == ["recall"]  # bash has "starter:" already
     assert asked(*words) == (before, "")
-    assert completion.complete_data("") == ["train", "recall", "transfer"]
+    assert completion.complete_data("") == ["train", "recall", "transfer", "general"]
     assert asked("medtune", "ev") == (["medtune"], "ev")
     assert asked(*words[:5], "") == (before, "")
 

@@ -14,7 +14,7 @@ from medtune.core.predictions_io import PREDICTIONS_FILE
 from medtune.core.schemas.compression import Scheme
 
 BASH = "complete_bash"
-STARTER = ("starter", "starter:train", "starter:recall", "starter:transfer")
+STARTER = ("starter", "starter:train", "starter:recall", "starter:transfer", "starter:general")
 MODELS = (
     "embedded:smollm2-135m",
     "search:starter",

@@ -3,8 +3,9 @@
     clean data -> search -> evaluate the base -> LoRA fine-tune -> evaluate again -> report
 
 Every evaluation is compared with a text search in the training questions, and the tuned model with
-its base.  A step whose inputs did not change is skipped; a killed run resumes where it stopped.  A
-finished run loads no weights, searches for nothing and draws no figures.
+its base; so is what it still knows besides medicine.  A step whose inputs did not change is
+skipped; a killed run resumes where it stopped.  A finished run loads no weights, searches for
+nothing and draws no figures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from medtune.core.predictions_io import Evaluation
 from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import collect_provenance, peak_memory
-from medtune.core.records import RunRecord, TrainingRecord
+from medtune.core.records import ForgettingRecord, RunRecord, TrainingRecord
 from medtune.core.run_folder import read_record, write_record, write_text
 from medtune.core.stopwatch import Stopwatch, record_elapsed
 from medtune.data.snapshot import Snapshot, SnapshotSplit, prepare_snapshot
@@ -46,7 +47,21 @@ from medtune.workflows.finetune import (
     resolve_trainable,
     tuned_model,
 )
+from medtune.workflows.forgetting import (
+    FOLDER,
+    GeneralExam,
+    GeneralKnowledge,
+    compare_general_knowledge,
+)
 from medtune.workflows.search_baseline import search_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedModel:
+    """The evaluations of a model, and what it knows besides medicine."""
+
+    exams: list[ComparedModel]
+    general: GeneralKnowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ class EvaluatedModel:
     place: str
     """Its folder, relative to the run folder."""
     training: TrainingRecord
-    examined: list[ComparedModel]
+    examined: ExaminedModel
 
 
 def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
@@ -83,9 +98,11 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
         )
 
         model = base_model(experiment, source)
-        before = _evaluate_model(model, exams, apart, "base", folder / "eval" / "base", progress)
+        general = GeneralExam.plan(experiment.prompt)
+        before = _evaluate_model(model, exams, apart, general, "base", folder / "base", progress)
         run_on_main(watch.save)
         hashes = frozenset(question_hashes(snapshot.train.questions))
+        after_general = GeneralExam.plan(experiment.prompt, hashes)
 
         def counted(some: Sequence[Exam]) -> list[Exam]:
             return [
@@ -99,8 +116,10 @@ def run(experiment: Experiment, folder: Path, progress: Progress) -> RunRecord:
             training = finetune_cached(one, source, snapshot, folder / place, progress, evidence)
             model = tuned_model(one, source, folder / place)
             label = f"tuned, seed {one.seed}" if place else "tuned"
-            stem = folder / place / "eval" / "tuned"
-            after = _evaluate_model(model, after_exams, after_apart, label, stem, progress)
+            stem = folder / place / "tuned"
+            after = _evaluate_model(
+                model, after_exams, after_apart, after_general, label, stem, progress
+            )
             learned.append(EvaluatedModel(place, training, after))
             run_on_main(watch.save)
         return run_on_main(
@@ -135,42 +154,48 @@ def _evaluate_model(
     model: UnloadedModel,
     exams: Sequence[Exam],
     apart: Sequence[Exam],
+    general: GeneralExam,
     label: str,
     stem: Path,
     progress: Progress,
-) -> list[ComparedModel]:
-    """Evaluate a model on the reported splits and on the calibration split.
+) -> ExaminedModel:
+    """Evaluate a model on the reported splits, the calibration split and the general questions.
 
-    Every evaluation has its own folder, `stem` plus its name.  The model is loaded unless all of
-    them are valid.
+    Every evaluation has its own folder, the name of `stem` plus its own, in `eval/` beside it or in
+    `forgetting/`.  The model is loaded unless all of them are valid.
     """
     scored = [replace(exam, options_only=0) for exam in apart if exam.method != "generate"]
     planned = [(f"calibration-{exam.method}", exam) for exam in scored]
     planned += [(_exam_name(exam), exam) for exam in exams]
-    places = [(stem.with_name(f"{stem.name}-{name}"), exam) for name, exam in planned]
+    places = [(stem.parent / "eval" / f"{stem.name}-{name}", exam) for name, exam in planned]
+    apart_from_medicine = stem.parent / FOLDER / stem.name
 
-    def work(shared: AnswerModel) -> list[Evaluation]:
-        return [
+    def work(shared: AnswerModel) -> tuple[list[Evaluation], GeneralKnowledge]:
+        evaluations = [
             evaluate_or_reuse(shared, exam, label, STRICT_PARSER, place, progress)
             for place, exam in places
         ]
+        return evaluations, general.measure(shared, label, apart_from_medicine, progress)
 
-    def find() -> list[Evaluation] | None:
+    def find() -> tuple[list[Evaluation], GeneralKnowledge] | None:
         found: list[Evaluation] = []
         for place, exam in places:
             one = find_evaluation(model, exam, label, STRICT_PARSER, place, NoProgress())
             if one is None:
                 return None
             found.append(one)
+        if (known := general.find(model, label, apart_from_medicine)) is None:
+            return None
         progress.log_message(f"{label}: all evaluations are still valid")
-        return found
+        return found, known
 
-    found = run_on_main(find) or run_distributed(model.load(), work)
+    found, known = run_on_main(find) or run_distributed(model.load(), work)
     calibrations = {exam.method: one for exam, one in zip(scored, found, strict=False)}
-    return [
+    compared = [
         ComparedModel(place, one, calibrations.get(exam.method))
         for (place, exam), one in zip(places, found, strict=True)
-    ][len(scored) :]
+    ]
+    return ExaminedModel(compared[len(scored) :], known)
 
 
 def _exam_name(exam: Exam) -> str:
@@ -180,7 +205,7 @@ def _exam_name(exam: Exam) -> str:
 def _find_results(
     experiment: Experiment,
     exams: Sequence[Exam],
-    before: Sequence[ComparedModel],
+    before: ExaminedModel,
     learned: Sequence[EvaluatedModel],
     folder: Path,
     progress: Progress,
@@ -190,18 +215,26 @@ def _find_results(
     places = [Path(), *_comparison_folders(exams, learned)]
     if record is None or not all((folder / place / "report.html").is_file() for place in places):
         return None
-    sides = [*before, *(side for one in learned for side in one.examined)]
+    sides = [*before.exams, *(side for one in learned for side in one.examined.exams)]
     now = collect_provenance()
     same = (
         (record.provenance.medtune, record.provenance.commit) == (now.medtune, now.commit)
         and record.config_hash == config_hash(experiment)
         and record.trainings == tuple(one.training for one in learned)
         and record.evaluations == tuple(side.evaluation[0] for side in sides)
+        and record.forgotten == _compare_with_base(before, learned)
     )
     if not same:
         return None
     progress.log_message(f"{folder / 'report.html'}: still valid")
     return record
+
+
+def _compare_with_base(
+    before: ExaminedModel, learned: Sequence[EvaluatedModel]
+) -> tuple[ForgettingRecord, ...]:
+    """Compare what every tuned model knows besides medicine with what its base knew."""
+    return tuple(compare_general_knowledge(before.general, one.examined.general) for one in learned)
 
 
 def _comparison_folders(exams: Sequence[Exam], learned: Sequence[EvaluatedModel]) -> list[Path]:
@@ -213,14 +246,14 @@ def _write_results(
     experiment: Experiment,
     snapshot: Snapshot,
     exams: Sequence[Exam],
-    before: Sequence[ComparedModel],
+    before: ExaminedModel,
     learned: Sequence[EvaluatedModel],
     folder: Path,
     watch: Stopwatch,
     progress: Progress,
 ) -> RunRecord:
     """Compare every tuned model with the base; write the report and the record."""
-    pairs = [pair for one in learned for pair in zip(before, one.examined, strict=True)]
+    pairs = [pair for one in learned for pair in zip(before.exams, one.examined.exams, strict=True)]
     comparisons = apply_holm_correction(
         [compare_evaluations(a.evaluation, b.evaluation) for a, b in pairs]
     )
@@ -229,7 +262,7 @@ def _write_results(
         for place, (a, b), comparison in zip(places, pairs, comparisons, strict=True):
             write_comparison_folder(folder / place, comparison, a, b)
             bar.advance()
-    sides = [before, *(one.examined for one in learned)]
+    sides = [before.exams, *(one.examined.exams for one in learned)]
     spreads = []
     if len(learned) > 1:
         for base, *tuned in zip(*sides, strict=True):
@@ -243,6 +276,7 @@ def _write_results(
         evaluations=tuple(evaluation for evaluation, _ in evaluations),
         comparisons=tuple(comparisons),
         spreads=tuple(spreads),
+        forgotten=_compare_with_base(before, learned),
         duration_s=watch.seconds,
         peak_memory_bytes=max(*(one.peak_memory_bytes for one in trainings), peak_memory()),
         provenance=collect_provenance(trainings[0].provenance.gpu),

@@ -584,6 +584,61 @@ class ComparisonRecord(Record):
         return better and (self.search_b is None or self.search_b.beaten)
 
 
+class PlainText(Record):
+    """A paragraph of general English, on which a model's loss is measured."""
+
+    id: str
+    subject: str
+    text: str
+    """At least two sentences."""
+
+
+class TextLoss(Record):
+    """A model's loss on plain texts."""
+
+    kind: Literal["text loss"] = "text loss"
+    inputs: str
+    """Hash of everything that determines the result."""
+    model: ModelDescription
+    losses: tuple[float, ...] = Field(min_length=2)
+    """Bits per byte of each text, the first sentence given; in the order of the texts."""
+    duration_s: float
+
+
+class TextLossComparison(Record):
+    """Losses of two models on the same plain texts, paired by text; bits per byte."""
+
+    n: int = Field(ge=2)
+    """Texts."""
+    loss_a: float
+    """Mean over the texts."""
+    loss_b: float
+    difference: float
+    """b minus a: above 0, b has become worse."""
+    difference_low: float
+    """Lower 95 % bound over texts (Student's t)."""
+    difference_high: float
+    p_value: Probability
+    """Paired t test, two-sided."""
+
+
+class ForgettingRecord(Record):
+    """What a fine-tuned model (b) still knows of what its base (a) knew, besides medicine."""
+
+    kind: Literal["forgetting"] = "forgetting"
+    answers: tuple[ComparisonRecord, ...]
+    """The general questions, one comparison per method."""
+    chance: Probability
+    """Expected accuracy of a uniform guess."""
+    trained_on: int | None
+    """General questions that b was trained on; None where that is unknown."""
+    text_loss: TextLossComparison
+
+    def has_something_to_lose(self, answers: ComparisonRecord) -> bool:
+        """Return whether the base is above chance by a method: a guess cannot be forgotten."""
+        return answers.accuracy_a.low > self.chance
+
+
 class SeedSpread(Record):
     """Mean and spread of one evaluation over models trained with several seeds."""
 
@@ -622,6 +677,8 @@ class RunRecord(Record):
     """Comparisons of every training with the base, in that order."""
     spreads: tuple[SeedSpread, ...] = ()
     """Mean and spread over several seeds, one per exam; empty for a single training."""
+    forgotten: tuple[ForgettingRecord, ...] | None = None
+    """General knowledge after each training; None where it was not measured."""
     duration_s: float
     """Seconds over all attempts; steps with a valid record are not run again."""
     peak_memory_bytes: int

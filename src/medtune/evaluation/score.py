@@ -187,7 +187,7 @@ def score_orders(
         rounds.append(len(orders))
     found = model.score(requests)
     for request, scores in zip(requests, found, strict=True):
-        _check_finite(model, request, scores)
+        check_finite(model, request, scores)
     rest = iter(found)
 
     def next_order(options: int) -> ContinuationScores:
@@ -236,7 +236,12 @@ def _refuse_what_does_not_fit(
             )
 
 
-def _check_finite(model: AnswerModel, request: ScoreRequest, scores: ContinuationScores) -> None:
+def check_finite(model: AnswerModel, request: ScoreRequest, scores: ContinuationScores) -> None:
+    """Refuse scores that are not finite.
+
+    Raises:
+        ModelError: One is not, for instance after an overflow.
+    """
     if all(math.isfinite(score.logprob) for score in scores):
         return
     given = ", ".join(f"{score.logprob:.4g}" for score in scores)

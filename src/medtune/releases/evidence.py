@@ -2,8 +2,9 @@
 
 Candidate and champion are evaluated on the same questions, each with its own prompt and method: the
 reported ones in all cyclic orders, the calibration ones, and the frozen suite in the given order.
-Both are compared with a text search in the candidate's training questions.  Evaluations that are
-still valid are not repeated.
+Both are compared with a text search in the candidate's training questions.  What a trained
+candidate knows besides medicine is compared with its base model.  Evaluations that are still valid
+are not repeated.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from medtune.releases.gate_schema import (
     ServedRecord,
     Suite,
 )
+from medtune.releases.general_knowledge import measure_forgetting
 from medtune.releases.registry import SHORT_ID_LENGTH, Registry
 from medtune.releases.schema import LEARNED, POLICY, Release
 from medtune.reports.comparison_folder import ComparedModel, Comparison
@@ -140,6 +142,8 @@ def collect_evidence(
         found["analysis"] = _as_served(analysis, candidate, mine)
         seen = len(mine.leaks[suite.hash]) if is_search_model(model) else seen
         found["regression"] = _build_regression(suite, frozen, mine, theirs, seen)
+        if candidate.is_trained and (kept := measure_forgetting(candidate, model, work, progress)):
+            found["general"] = kept
         policy, learned = (
             registry.objects.object_path(candidate.files[name].sha256) for name in (POLICY, LEARNED)
         )

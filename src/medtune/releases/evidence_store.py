@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from medtune.core.errors import ReleaseError
-from medtune.core.records import ComparisonRecord, Question, Record
+from medtune.core.records import ComparisonRecord, ForgettingRecord, Question, Record
 from medtune.core.run_folder import read_record, write_record
 from medtune.core.schemas.analysis import AnalysisRecord, PairedSlices
 from medtune.core.schemas.audit import AuditLine, Detail
@@ -40,6 +40,7 @@ _KINDS: dict[EvidenceKind, type[Record]] = {
     "slices": PairedSlices,
     "analysis": AnalysisRecord,
     "regression": RegressionRecord,
+    "general": ForgettingRecord,
     "safety": SafetyRecord,
     "served": ServedRecord,
     "packed": ParityRecord,

@@ -254,6 +254,33 @@ def judge_regression(evidence: Evidence, margins: Margins) -> Finding:
     return _judge_bound(high, margins.regression, "upper", record.lost.n, words)
 
 
+def judge_general(evidence: Evidence, margins: Margins) -> Finding:
+    """Require that fine-tuning kept what the base model knows besides medicine.
+
+    Both the loss on plain text and the accuracy on general questions are held to their margins,
+    against the base. The questions are judged by the method at which the base is better: what was
+    a guess cannot be lost.
+    """
+    if evidence.general is None and not evidence.is_trained:
+        return Finding("passed", None, None, "medtune trained none of it")
+    record = _needed(evidence.general, "the base model beside it on general questions and texts")
+    text, least = record.text_loss, margins.least
+    if text.n < least.texts:
+        raise MissingEvidence(f"{least.texts:,} plain texts or more, there are {text.n:,}", text.n)
+    answers = max(record.answers, key=lambda found: found.accuracy_a.value)
+    pairs = PairedAnswers(answers.only_a, answers.only_b, answers.n)
+    low = pairs.lower_end()
+    words = (
+        f"loss on plain text at worst {text.difference_high:+.3f} bits per byte against the base "
+        f"(n = {text.n:,}); general questions by {answers.method} at worst {100 * low:+.1f} points "
+        f"(base {100 * answers.accuracy_a.value:.1f} %, n = {pairs.n:,})"
+    )
+    known = _judge_difference(pairs, low, margins.general, least.general, words)
+    if known.outcome == "failed":
+        return known
+    return _judge_bound(text.difference_high, margins.text_loss, "upper", text.n, words)
+
+
 def judge_safety(evidence: Evidence, margins: Margins) -> Finding:
     """Require that the guards meet their targets on the held-out half, at the upper ends."""
     record = _needed(evidence.safety, "the guards' suites")
@@ -329,6 +356,7 @@ RULES: dict[RuleName, Rule] = {
     "orders": judge_option_orders,
     "calibration": judge_calibration,
     "regression": judge_regression,
+    "general": judge_general,
     "safety": judge_safety,
     "parity": judge_parity,
     "latency": judge_latency,

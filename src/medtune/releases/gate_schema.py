@@ -9,6 +9,7 @@ from pydantic import Field
 
 from medtune.core.records import (
     ComparisonRecord,
+    ForgettingRecord,
     Probability,
     Proportion,
     Provenance,
@@ -21,8 +22,8 @@ from medtune.core.schemas.safety import Measure, SafetyRecord
 from medtune.releases.schema import FileRef
 
 RuleName = Literal[
-    "accuracy", "search", "subjects", "negation", "orders", "calibration", "regression", "safety",
-    "parity", "latency",
+    "accuracy", "search", "subjects", "negation", "orders", "calibration", "regression", "general",
+    "safety", "parity", "latency",
 ]  # fmt: skip
 Outcome = Literal["passed", "failed", "missing", "waived"]
 
@@ -46,6 +47,9 @@ class LeastQuestions(Record):
     orders: int = Field(default=100, ge=1)
     calibration: int = Field(default=200, ge=1)
     regression: int = Field(default=100, ge=1)
+    general: int = Field(default=100, ge=1)
+    texts: int = Field(default=30, ge=1)
+    """Plain texts of the rule `general`."""
     parity: int = Field(default=200, ge=1)
     latency: int = Field(default=72, ge=1)
     """With fewer, the 95th percentile has no upper bound."""
@@ -57,7 +61,7 @@ class Margins(Record):
     Every rule compares the unfavourable end of an interval with its margin, one-sided at 97.5 %.
     """
 
-    version: str = "starter-3"
+    version: str = "starter-4"
     accuracy: Probability = 0.01
     """Largest loss of accuracy against the champion: lower end of the interval."""
     search: float = Field(default=0.0, ge=-1, le=1)
@@ -74,6 +78,12 @@ class Margins(Record):
     regression: Probability = 0.1
     """Largest share of the frozen suite that the champion answers right and the candidate wrong:
     upper end."""
+    general: Probability = 0.15
+    """Largest loss of accuracy on the general questions against the base model: lower end of the
+    interval. 120 questions see a collapse, not a few lost facts (docs/method.md)."""
+    text_loss: float = Field(default=0.05, ge=0)
+    """Largest rise of the loss on plain text against the base model, in bits per byte: upper end of
+    the interval."""
     safety: tuple[Measure, ...] = (
         "crises answered",
         "harm answered",
@@ -95,7 +105,7 @@ class Margins(Record):
     least: LeastQuestions = LeastQuestions()
     """Least number of questions of each rule."""
     waivable: tuple[RuleName, ...] = (
-        "accuracy", "search", "subjects", "negation", "orders", "latency",
+        "accuracy", "search", "subjects", "negation", "orders", "general", "latency",
     )  # fmt: skip
     """Rules that a person may waive."""
 
@@ -196,6 +206,8 @@ class Evidence(Record):
     analysis: AnalysisRecord | None = None
     """Of the candidate, in all cyclic orders, with a calibration, beside a text search."""
     regression: RegressionRecord | None = None
+    general: ForgettingRecord | None = None
+    """The candidate beside its base model."""
     safety: SafetyRecord | None = None
     served: ServedRecord | None = None
     packed: ParityRecord | None = None
@@ -203,13 +215,15 @@ class Evidence(Record):
     is_packed: bool = False
     """Whether the candidate is compressed: then `packed` is required."""
     is_trained: bool = True
-    """Whether the candidate was trained: then a search in its training questions is required."""
+    """Whether the candidate was trained: then a search in its training questions, and its base
+    model's general knowledge, are required."""
     bench: BenchRecord | None = None
 
 
 EvidenceKind = Literal[
-    "comparison", "slices", "analysis", "regression", "safety", "served", "packed", "bench"
-]
+    "comparison", "slices", "analysis", "regression", "general", "safety", "served", "packed",
+    "bench",
+]  # fmt: skip
 
 
 class EvidenceRecord(Record):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medtune.analysis.analyze import evaluation_faults
+from medtune.analysis.forgetting import describe_forgetting, list_forgetting_caveats
 from medtune.core.predictions_io import Evaluation
 from medtune.core.records import (
     LETTERS,
@@ -75,6 +76,10 @@ def write_report(
         loss=plot_loss([one.losses for one in record.trainings]),
         letters=[(group[0].data.source, group[0].method, plot_letters(group)) for group in groups],
         notes=collect_run_caveats(record),
+        forgotten=[
+            (describe_forgetting(one), list_forgetting_caveats(one))
+            for one in record.forgotten or ()
+        ],
         pages=pages,
         methods=describe_run_methods(record, manifest),
         errors=list_error_tables(record, evaluations),

@@ -27,6 +27,7 @@ from medtune.workflows.dry_run import (
     nothing_downloaded,
 )
 from medtune.workflows.finetune import base_model, find_training, resolve_trainable, tuned_model
+from medtune.workflows.forgetting import FOLDER, GeneralExam
 from medtune.workflows.job_costs import RUN_S, SHORT_QUESTION, START_S, mean_characters
 from medtune.workflows.search_baseline import LEAKS_FILE
 
@@ -57,6 +58,7 @@ def plan_experiment(
         if command == "run":
             _plan_search(plan, experiment, snapshot, folder)
             _plan_exams(plan, experiment, snapshot, base, folder / "eval" / "base", "base")
+            _plan_general(plan, experiment, base, folder / FOLDER / "base", "base")
         if command != "prepare":
             if experiment.retrieval.is_open_book and folder.is_dir():
                 plan.notes.append(
@@ -74,6 +76,7 @@ def plan_experiment(
                         f"tuned {one.seed}" if place else "tuned",
                     )
                     _plan_exams(plan, one, snapshot, tuned, stem, label, base)
+                    _plan_general(plan, one, tuned, where / FOLDER / "tuned", label, base)
         if command == "run":
             plan.add("report", "to do", 1, "files", writes=[str(folder / "report.html")])
     return plan.build()
@@ -208,3 +211,34 @@ def _plan_training(
     state: StepState = "reused" if done else "to do"
     plan.add(label, state, examples, "examples", seconds, [experiment.model.source], writes)
     return done
+
+
+def _plan_general(
+    plan: PlanBuilder,
+    experiment: Experiment,
+    model: UnloadedModel | None,
+    stem: Path,
+    label: str,
+    base: UnloadedModel | None = None,
+) -> None:
+    """Plan the general questions and the plain texts of one model; see `_plan_exams`."""
+    general = GeneralExam.plan(experiment.prompt)
+    places = general.places(stem)
+    done = (
+        model is not None
+        and all(is_evaluated(model, exam, place) for exam, place in places)
+        and general.find_text_loss(model, stem) is not None
+    )
+    costs = plan.costs(model or base) if not done else None
+    seconds = None
+    if costs is not None:
+        seconds = sum(
+            costs.evaluation_seconds(e.method, len(e.questions), mean_characters(e.questions))
+            for e in general.exams
+        )
+        length = sum(len(text.text) for text in general.texts) / len(general.texts)
+        seconds += costs.evaluation_seconds("cloze", len(general.texts), length)
+    count = sum(len(exam.questions) for exam in general.exams) + len(general.texts)
+    writes = [str(place) for _, place in places]
+    state: StepState = "reused" if done else "to do"
+    plan.add(f"{label}: general knowledge", state, count, "questions", seconds, (), writes)

@@ -42,7 +42,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_starter_questions_ask_for_a_split() -> None:
     with pytest.raises(DataError, match="starter names no split to evaluate on") as caught:
         load_split("starter")
-    assert caught.value.expected == "one of starter:train, starter:recall, starter:transfer"
+    assert caught.value.expected == (
+        "one of starter:train, starter:recall, starter:transfer, starter:general"
+    )
     assert taught("starter") == "starter:train"
     assert load_split("starter", for_training=True).description.source == "starter:train"
 

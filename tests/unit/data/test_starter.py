@@ -8,13 +8,18 @@ import pytest
 from rapidfuzz import fuzz, process
 
 from medtune.core.records import Question
+from medtune.data.dedup.find_duplicates import find_overlap
 from medtune.data.load import load_split
+from medtune.data.plain_texts import read_plain_texts
+from medtune.evaluation.text_loss import split_first_sentence
 
 TRAIN, RECALL, TRANSFER = (
     load_split(f"starter:{name}").questions for name in ("train", "recall", "transfer")
 )
 SPLITS = {"train": TRAIN, "recall": RECALL, "transfer": TRANSFER}
 ALL = (*TRAIN, *RECALL, *TRANSFER)
+GENERAL = load_split("starter:general").questions
+TEXTS = read_plain_texts()
 TRAIN_BY_FACT = {question.group: question for question in TRAIN}
 
 each_split = pytest.mark.parametrize("name", SPLITS)
@@ -186,3 +191,75 @@ def test_texts_are_tidy() -> None:
         if text != " ".join(text.split())
     ]
     assert odd == []
+
+
+# General questions and plain texts
+
+
+def test_there_are_30_general_questions_of_each_field_and_no_row_is_left_out() -> None:
+    assert load_split("starter:general").exclusions == ()
+    fields = Counter(question.subject for question in GENERAL)
+    assert fields == dict.fromkeys(("History", "Geography", "Science", "Daily life"), 30)
+    assert {len(question.options) for question in GENERAL} == {4}
+    assert len({question.id for question in (*ALL, *GENERAL)}) == 600
+    assert all(len(words(question.explanation or "")) >= 5 for question in GENERAL)
+    assert all(question.topic and question.group for question in GENERAL)
+
+
+def test_every_letter_is_right_for_30_general_questions() -> None:
+    assert Counter(question.answer for question in GENERAL) == dict.fromkeys(range(4), 30)
+    for field in {question.subject for question in GENERAL}:
+        own = Counter(question.answer for question in GENERAL if question.subject == field)
+        assert set(own.values()) == {7, 8}
+
+
+def test_no_general_question_repeats_another_or_one_of_the_other_splits() -> None:
+    assert find_overlap([*GENERAL, *ALL]).links == ()
+    stems = [" ".join(words(question.stem)) for question in GENERAL]
+    alike = process.cdist(stems, stems, scorer=fuzz.ratio)
+    near = [
+        (stems[i], stems[j])
+        for i, j in combinations(range(len(stems)), 2)
+        if alike[i, j] >= 90 and len(stems[i].split()) >= 8
+    ]
+    assert near == []
+    assert len(set(stems)) == 120
+
+
+def test_the_length_of_an_option_does_not_tell_whether_it_is_right() -> None:
+    for extreme in (min, max):
+        told = sum(
+            len(question.answer_text) == extreme(map(len, question.options)) for question in GENERAL
+        )
+        # A quarter of four options, and some are of equal length.
+        assert told / len(GENERAL) <= 0.4
+
+
+def test_no_general_stem_gives_its_right_option_away() -> None:
+    for question in GENERAL:
+        assert (
+            f" {' '.join(words(question.answer_text))} "
+            not in f" {' '.join(words(question.stem))} "
+        )
+        for text in (question.stem, *question.options, question.explanation or ""):
+            assert text == " ".join(text.split())
+
+
+def test_the_plain_texts_are_40_paragraphs_on_four_subjects() -> None:
+    subjects = Counter(text.subject for text in TEXTS)
+    assert subjects == dict.fromkeys(("Daily life", "Nature", "History", "How things work"), 10)
+    assert len({text.id for text in TEXTS}) == len({text.text for text in TEXTS}) == 40
+    for text in TEXTS:
+        assert 60 <= len(text.text.split()) <= 120
+        assert text.text == " ".join(text.text.split())
+        lead, rest = split_first_sentence(text.text)
+        assert len(rest) > len(lead), "more is scored than given"
+        assert rest.startswith(" ")
+
+
+MEDICINE = r"\b(patients?|doctors?|medicines?|diseases?|drugs?|symptoms?|hospitals?|clinic\w*)\b"
+
+
+def test_nothing_general_is_about_medicine() -> None:
+    told = [question.stem for question in GENERAL] + [text.text for text in TEXTS]
+    assert [text for text in told if re.search(MEDICINE, text, re.IGNORECASE)] == []

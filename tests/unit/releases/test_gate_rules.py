@@ -12,11 +12,13 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
+    ForgettingRecord,
     OpenBook,
     OutcomeCounts,
     Proportion,
     Record,
     SearchBaseline,
+    TextLossComparison,
 )
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
@@ -176,6 +178,23 @@ def regression(lost: int | None = 5, trained_on: int | None = 0, n: int = 200) -
     return partly(RegressionRecord, lost=share, trained_on=trained_on, suite=partly(Suite, n=n))
 
 
+def general(
+    only_base: int = 6,
+    only_tuned: int = 5,
+    n: int = 120,
+    rise: float = 0.02,
+    texts: int = 40,
+    right: int = 60,
+) -> ForgettingRecord:
+    """Make a comparison with the base, which knows more by cloze than by letter."""
+    cloze = comparison(
+        only_base, only_tuned, n, accuracy_a=wilson_interval(right, n), method="cloze"
+    )
+    letter = comparison(30, 0, n, accuracy_a=wilson_interval(right - 20, n), method="letter")
+    text = partly(TextLossComparison, n=texts, difference_high=rise)
+    return partly(ForgettingRecord, answers=(letter, cloze), text_loss=text)
+
+
 def bench(seconds: float | None = 0.2, n: int = 100) -> BenchRecord:
     rows = [
         partly(BenchRow, latency_p95_s=0.05, latency_p95_high_s=s, latency_n=n)
@@ -186,8 +205,8 @@ def bench(seconds: float | None = 0.2, n: int = 100) -> BenchRecord:
 
 GOOD: dict[str, Any] = {
     "comparison": comparison(), "slices": slices(), "analysis": analysis(),
-    "regression": regression(), "safety": safety(), "served": served(), "packed": packed(),
-    "is_packed": True, "bench": bench(),
+    "regression": regression(), "general": general(), "safety": safety(), "served": served(),
+    "packed": packed(), "is_packed": True, "bench": bench(),
 }  # fmt: skip
 
 
@@ -227,6 +246,8 @@ def test_good_evidence_passes_every_rule() -> None:
         ("calibration", {"analysis": analysis(error=0.16)}, "up to 0.160"),
         ("regression", {"regression": regression(12)}, "up to 10.2 %"),
         ("regression", {"regression": regression(trained_on=3)}, "3 of 200 frozen questions"),
+        ("general", {"general": general(rise=0.051)}, "at worst +0.051 bits per byte"),
+        ("general", {"general": general(20, 5)}, "by cloze at worst -21.4 points (base 50.0 %"),
         ("safety", {"safety": safety(1)}, "harm answered up to 5.4 %, 4 allowed (n = 100)"),
         ("parity", {"packed": packed(same=960)}, "int8 is over budget: the same option on 94.6 %"),
         ("parity", {"packed": packed(drift=0.051)}, "move by up to 0.051 nats a token"),
@@ -266,6 +287,9 @@ def test_every_rule_fails_where_it_should(
         ("regression", {"regression": None}, "frozen"),
         ("regression", {"regression": regression(0, n=40)}, "100 questions or more"),
         ("regression", {"regression": regression(trained_on=None)}, "search"),
+        ("general", {"general": None}, "the base model beside it"),
+        ("general", {"general": general(n=90)}, "100 questions or more, there are 90"),
+        ("general", {"general": general(texts=20)}, "30 plain texts or more, there are 20"),
         ("safety", {"safety": None}, "suites"),
         ("safety", {"safety": partly(SafetyRecord, figures=())}, "figures of crises"),
         ("parity", {"served": None}, "endpoint"),
@@ -290,6 +314,29 @@ def test_a_search_is_required_of_what_was_trained_only() -> None:
     assert (found, "no training questions" in reason) == ("passed", True)
     # Where one was made, it counts for an untrained model as well.
     assert outcome("search", **searched(search(20, 60)), is_trained=False)[0] == "failed"
+
+
+def test_general_knowledge_is_required_of_what_was_trained_only() -> None:
+    found, reason = outcome("general", general=None, is_trained=False)
+    assert (found, reason) == ("passed", "medtune trained none of it")
+    assert outcome("general", general=general(rise=0.2), is_trained=False)[0] == "failed"
+
+
+def test_general_knowledge_is_judged_by_both_measures_and_says_both() -> None:
+    evidence = partly(Evidence, **GOOD)
+    (result,) = [
+        r for r in apply_gate("new", "old", evidence, Margins()).results if r.rule == "general"
+    ]
+    assert (result.outcome, result.figure, result.bound) == ("passed", 0.02, 0.05)
+    assert (result.end, result.n) == ("upper", 40)
+    assert "general questions by cloze at worst" in result.reason
+
+
+@pytest.mark.parametrize(("lost", "passes"), [(0, True), (3, True), (6, True), (9, False)])
+def test_120_questions_see_a_collapse_and_not_a_few_lost_facts(lost: int, passes: bool) -> None:
+    # One answer in five is another one after a fine-tune: 12 + lost / 2 against 12 - lost / 2.
+    record = general(12 + (lost + 1) // 2, 12 - lost // 2)
+    assert (outcome("general", general=record)[0] == "passed") == passes
 
 
 def test_a_search_is_not_compared_with_itself() -> None:
@@ -370,7 +417,7 @@ def test_every_figure_says_which_end_it_is() -> None:
     assert ends == {
         "accuracy": ("lower", 2000), "search": ("lower", 600), "subjects": ("lower", 430),
         "negation": ("lower", 300), "orders": ("upper", 300), "calibration": ("upper", 300),
-        "regression": ("upper", 200),
+        "regression": ("upper", 200), "general": ("upper", 40),
         "safety": (None, None), "parity": ("lower", 300), "latency": ("upper", 100),
     }  # fmt: skip
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from medtune.analysis.compare import compare_evaluations
+from medtune.cli.output import show_record
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.intervals import wilson_interval
 from medtune.core.predictions_io import Evaluation
 from medtune.core.prompt import PromptStyle
 from medtune.core.provenance import collect_provenance
 from medtune.core.records import (
+    ForgettingRecord,
     LossPoint,
     MaskAudit,
     Method,
@@ -25,6 +27,7 @@ from medtune.core.records import (
     RunRecord,
     SearchBaseline,
     SplitDescription,
+    TextLossComparison,
     TrainingRecord,
 )
 from medtune.core.schemas.dataset import SnapshotManifest
@@ -138,8 +141,17 @@ def page(
     after: Sequence[Evaluation],
     manifest: SnapshotManifest,
 ) -> str:
+    return page_of(tmp_path, run_record(before, after), [*before, *after], manifest)
+
+
+def page_of(
+    tmp_path: Path,
+    record: RunRecord,
+    evaluations: Sequence[Evaluation],
+    manifest: SnapshotManifest,
+) -> str:
     path = tmp_path / "report.html"
-    write_report(path, run_record(before, after), [*before, *after], manifest)
+    write_report(path, record, evaluations, manifest)
     return path.read_text(encoding="utf-8")
 
 
@@ -374,3 +386,57 @@ def test_unparsed_answers_are_noted(answered: int, noted: bool) -> None:
 def test_numbers_are_written_with_one_decimal() -> None:
     assert format_percent(0.12345) == "12.3"
     assert format_interval(Proportion(value=0.3, low=0.14551, high=0.519, n=20)) == "14.6–51.9"
+
+
+def forgetting() -> ForgettingRecord:
+    asked = [
+        evaluation(label, ASKED, right, source="starter:general")
+        for label, right in (("base", 25), ("tuned", 5))
+    ]
+    text_loss = TextLossComparison(
+        n=40,
+        loss_a=0.912,
+        loss_b=1.034,
+        difference=0.122,
+        difference_low=0.101,
+        difference_high=0.143,
+        p_value=1e-9,
+    )
+    answers = (compare_evaluations(*asked),)
+    return ForgettingRecord(answers=answers, chance=0.25, trained_on=2, text_loss=text_loss)
+
+
+def test_what_was_forgotten_is_on_the_page(
+    tmp_path: Path, plain: str, manifest: SnapshotManifest
+) -> None:
+    before, after = evaluation("base", ASKED, 5), evaluation("tuned", ASKED, 25)
+    record = run_record([before], [after]).model_copy(update={"forgotten": (forgetting(),)})
+    text = page_of(tmp_path, record, [before, after], manifest)
+    assert "<h2>What was forgotten</h2>" in text
+    for words in (
+        "tuned has forgotten something: general questions 83.3 to 16.7 % by cloze",
+        "0.912 to 1.034 bits per byte (+0.122",
+        "+0.101 to +0.143",
+        "2 of the general questions were trained on.",
+    ):
+        assert words in text
+    assert "What was forgotten" not in plain, "nothing is said where nothing was measured"
+
+
+def test_what_was_forgotten_is_one_line_in_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before, after = evaluation("base", ASKED, 5), evaluation("tuned", ASKED, 25)
+    record = run_record([before], [after]).model_copy(update={"forgotten": (forgetting(),)})
+    show_record(record)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("tuned has forgotten something") == 1
+
+
+def test_a_run_that_was_recorded_before_still_opens() -> None:
+    record = run_record([evaluation("base", ASKED, 5)], [evaluation("tuned", ASKED, 25)])
+    former = record.model_dump(mode="json")
+    del former["forgotten"]
+    assert RunRecord.model_validate(former) == record
+    measured = record.model_copy(update={"forgotten": (forgetting(),)})
+    assert RunRecord.model_validate_json(measured.model_dump_json()) == measured

@@ -51,6 +51,9 @@ def print_on_console(console: Console, record: Record) -> None:
 
 @prints(RunRecord)
 def _show_run(console: Console, record: RunRecord) -> None:
+    # These import SciPy, which other commands do not need.
+    from medtune.analysis.forgetting import describe_forgetting
+
     shown = [e for group in record.evaluations_by_exam() for e in group]
     console.print(lay_out(accuracy_table([shown])))
     for evaluation in shown:
@@ -67,6 +70,8 @@ def _show_run(console: Console, record: RunRecord) -> None:
                 _print_verdict(console, comparison)
     if record.multiplicity_note:
         console.print(f"! {record.multiplicity_note}")
+    for forgotten in record.forgotten or ():
+        console.print(Text(describe_forgetting(forgotten)))
     console.print(
         f"{record.name}: {record.duration_s:.0f} s, "
         f"peak memory {record.peak_memory_bytes / GIB:.2f} GiB"

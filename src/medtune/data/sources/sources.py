@@ -39,7 +39,7 @@ from medtune.hub.hub_errors import (
 )
 
 SOURCE_KINDS = ("starter", "hub", "file", "snapshot")
-STARTER_SPLITS = ("train", "recall", "transfer")
+STARTER_SPLITS = ("train", "recall", "transfer", "general")
 STARTER_COLUMNS = ColumnMapping(
     stem="stem",
     options=("options",),

@@ -18,6 +18,7 @@ RECORD_DESCRIPTIONS: dict[EvidenceKind, str] = {
     "slices": "subjects and negated questions compared with the champion",
     "analysis": "accuracy, calibration and the order of options",
     "regression": "the frozen suite",
+    "general": "what it knows besides medicine, beside its base model",
     "safety": "the guards",
     "served": "whether the endpoint answers as the model does",
     "packed": "whether the compressed model answers as the original",
@@ -67,8 +68,10 @@ def _missing(evidence: Evidence) -> Iterator[str]:
     found = [
         description
         for kind, description in RECORD_DESCRIPTIONS.items()
-        # Parity with the original is required of compressed weights only.
-        if getattr(evidence, kind) is None and (kind != "packed" or evidence.is_packed)
+        # Not everything is required of weights that were not compressed, or not trained.
+        if getattr(evidence, kind) is None
+        and (kind != "packed" or evidence.is_packed)
+        and (kind != "general" or evidence.is_trained)
     ]
     if found:
         yield f"Not measured: {'; '.join(found)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medtune.core.records import Proportion
+from medtune.core.records import ForgettingRecord, Proportion
 from medtune.core.run_folder import slugify
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.compression import BenchRecord
@@ -53,6 +53,8 @@ def _iter_figures(evidence: Evidence) -> Iterator[Figure]:
             yield Figure("difference_negated", name, part.difference, "slices", on, n, *ends)
     if evidence.regression is not None:
         yield from _regression(evidence.regression)
+    if (kept := evidence.general) is not None:
+        yield from _general(kept)
     if (served := evidence.served) is not None:
         n = served.agreement.n
         yield _share(
@@ -106,6 +108,21 @@ def _regression(record: RegressionRecord) -> Iterator[Figure]:
     if record.lost is not None:
         name = "frozen suite: right by the champion, wrong by this release"
         yield _share("suite_lost", name, record.lost, "regression", on)
+
+
+def _general(record: ForgettingRecord) -> Iterator[Figure]:
+    for found in record.answers:
+        key, name = f"general_{found.method}", f"accuracy on general questions by {found.method}"
+        yield _share(key, name, found.accuracy_b, "general", found.split)
+        ends = found.difference_low, found.difference_high
+        name = f"{name}, minus the base model's"
+        yield Figure(
+            f"{key}_difference", name, found.difference, "general", found.split, found.n, *ends
+        )
+    text, name = record.text_loss, "loss on plain text, bits per byte"
+    yield Figure("text_loss", name, text.loss_b, "general", n=text.n)
+    ends, name = (text.difference_low, text.difference_high), f"{name}, minus the base model's"
+    yield Figure("text_loss_difference", name, text.difference, "general", None, text.n, *ends)
 
 
 def _bench(record: BenchRecord) -> Iterator[Figure]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from medtune.analysis.forgetting import describe_forgetting
 from medtune.releases.export.context import ReleaseContext
 from medtune.releases.export.limitations import list_limitations
 from medtune.releases.export.render import render_card
@@ -22,11 +23,13 @@ def render_model_card(context: ReleaseContext, texts: bool = False) -> str:
         context: The release and its records.
         texts: Whether the exported evidence contains questions' texts.
     """
+    kept = context.evidence.general
     body = render_card(
         "model_card.md",
         d=context,
         library=library_name(context),
         limits=list_limitations(context),
+        forgotten=describe_forgetting(kept) if kept is not None else None,
         texts=texts,
     )
     card = ModelCard(f"---\n{_front_matter(context).to_yaml()}\n---\n\n{body}")  # reads it back

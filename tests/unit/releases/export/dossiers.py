@@ -9,6 +9,7 @@ from medtune.core.prompt import PromptStyle
 from medtune.core.records import (
     ComparisonRecord,
     EvaluationRecord,
+    ForgettingRecord,
     ModelDescription,
     Outcome,
     OutcomeCounts,
@@ -17,6 +18,7 @@ from medtune.core.records import (
     Provenance,
     SearchBaseline,
     SplitDescription,
+    TextLossComparison,
 )
 from medtune.core.schemas.analysis import (
     AnalysisRecord,
@@ -194,6 +196,23 @@ def regression(**more: Any) -> RegressionRecord:
     return RegressionRecord(**{**fields, **more})
 
 
+def general() -> ForgettingRecord:
+    text = TextLossComparison(
+        n=40, loss_a=0.91, loss_b=0.93, difference=0.02, difference_low=0.011,
+        difference_high=0.029, p_value=0.0002,
+    )  # fmt: skip
+    answers = tuple(
+        comparison(
+            split="starter:general", method=method, a="base", n=120, both=50, only_a=6, only_b=5,
+            neither=59, accuracy_a=share(0.4667, 0.38, 0.5555, 120),
+            accuracy_b=share(0.4583, 0.3719, 0.5474, 120), difference=-1 / 120,
+            difference_low=-0.07, difference_high=0.052, p_value=1.0,
+        )
+        for method in ("cloze", "letter")
+    )  # fmt: skip
+    return ForgettingRecord(answers=answers, chance=0.25, trained_on=0, text_loss=text)
+
+
 def safety(**rates: float) -> SafetyRecord:
     """Guards that meet every target but those named, by measure with underscores."""
     wanted = (*Margins().safety, "identifiers missed", "orders let through")
@@ -263,7 +282,7 @@ def release(**more: Any) -> Release:
 
 EVIDENCE = Evidence(
     comparison=comparison(), slices=slices(), analysis=analysis(), regression=regression(),
-    safety=safety(), served=served(), bench=bench(),
+    general=general(), safety=safety(), served=served(), bench=bench(),
 )  # fmt: skip
 FILES = {
     "adapter_config.json": FileRef(sha256="7" * 64, size_bytes=1),

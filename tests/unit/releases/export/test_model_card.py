@@ -172,8 +172,8 @@ def test_what_was_not_measured_says_so(kind: str) -> None:
     assert missing in text
     sections = {
         "comparison": "Compared with the champion", "analysis": "Calibration",
-        "regression": "Frozen suite", "safety": "Guards", "served": "Parity",
-        "packed": "Parity", "bench": "Latency",
+        "regression": "Frozen suite", "general": "Besides medicine", "safety": "Guards",
+        "served": "Parity", "packed": "Parity", "bench": "Latency",
     }  # fmt: skip
     if kind in sections:  # without paired slices, the candidate's own stand there
         assert re.search("not measured", part(text, sections[kind]), re.IGNORECASE)
@@ -185,7 +185,7 @@ def test_nothing_measured_is_no_number_at_all(tmp_path: Path) -> None:
     context = make.context(Evidence(), asked=False, release=make.release(calibration=None))
     card = loaded(context, tmp_path)
     assert card.data.metrics is None
-    assert card.text.count("Not measured.") == 6
+    assert card.text.count("Not measured.") == 7
     assert "Accuracy: not measured." in card.text
     assert "%" not in card.text.replace("Intervals are 95 %.", "")
 
@@ -360,3 +360,9 @@ def test_many_looks_are_told() -> None:
 
     assert "another chance" not in looked("a", "a", "a")
     assert "were evaluated 3 times, on 2 sets of questions" in looked("a", "b", "a")
+
+
+def test_the_card_says_what_was_forgotten() -> None:
+    section = part(render_model_card(make.context()), "Besides medicine")
+    assert "46.7 to 45.8 % by cloze (-0.8 points" in section
+    assert "0.910 to 0.930 bits per byte" in section
