@@ -41,6 +41,7 @@ QUESTIONS = [
     ),
 ]
 
+
 class Passages:
     """Passages of every option, as `TrainingPassages` finds them."""
 
