@@ -242,7 +242,7 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
     command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "steps")
     record = medtune.record(
         *command, "--selections", "random", "--targets", "text,letter", "--out", "c",
-        "--retrieval", "none", "--seeds-under", "10",
+        "--retrieval", "none",
     )  # fmt: skip
     assert [(p["arm"]["target"], p["arm"]["size"]) for p in record["points"]] == [
         ("text", 8),
@@ -255,6 +255,7 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
         (("--sizes", "8,x"), "whole numbers"),
         (("--equal", "epochs,epochs"), "each once"),
         (("--retrieval", "none,perhaps"), "some of none, per-option, shared"),
+        (("--seeds-under", "10"), "an experiment of a single seed"),
     ):
         code, _, err = medtune(*command[:3], *wrong)
         assert code == 2

@@ -57,8 +57,8 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
             fewer minutes; None trains all seeds of all.
 
     Raises:
-        InputError: A size is invalid or given twice, there is nothing to vary, or a primary method
-            cannot be asked with a kind of retrieval.
+        InputError: A size is invalid or given twice, there is nothing to vary, a primary method
+            cannot be asked with a kind of retrieval, or there are no further seeds.
         DataError: The pool is smaller than a size.
         RetrievalError: The experiment's index cannot be used.
     """
@@ -84,6 +84,12 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
                 f"sizes {', '.join(map(str, sizes)) or 'none'}",
                 expected="whole numbers from 1 on, no two alike",
                 fix="for instance --sizes 125,500,2000",
+            )
+        if seeds_under is not None and not experiment.seeds:
+            raise InputError(
+                "--seeds-under with an experiment of a single seed",
+                expected="two seeds or more, of which the first is always trained",
+                fix="for instance --set 'seeds=[17, 18, 19]'",
             )
         kinds = sorted(retrieval or (experiment.retrieval.kind,), key=lambda kind: kind != "none")
         if "per-option" in kinds and experiment.evaluation.methods[0] == "generate":
