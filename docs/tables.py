@@ -498,6 +498,38 @@ def slice_line() -> str:
     )
 
 
+def controls_section() -> str:
+    """Write what the controls of the instrument gave; nothing before they were run."""
+    path = RESULTS / "controls.json"
+    if not path.is_file():
+        return ""
+    found = json.loads(path.read_text())
+    rows = [["untrained", "", _span(found["untrained"]), "", "", ""]]
+    low, high = (f"{100 * end:.1f}" for end in found["guessing"])
+    least = f"gain above {100 * found['clear_gain']:.0f} points"
+    for key, name, demand in (
+        ("shuffled", "trained on random labels", f"as guessing, {low} to {high}"),
+        ("evaluated", "trained on the asked questions", least),
+    ):
+        one = found[key]
+        gain, *ends = (
+            f"{100 * one[end]:+.1f}" for end in ("difference", "difference_low", "difference_high")
+        )
+        holds = "holds" if one["holds"] else "fails"
+        span = f"{gain} ({ends[0]} to {ends[1]})"
+        rows.append([name, f"{one['questions']:,}", _span(one["accuracy"]), span, demand, holds])
+    head = ["model", "trained on", "correct % (95 %)", "gain, points (95 %)", "must be", "verdict"]
+    training, machine = found["training"], found["provenance"]
+    return (
+        "## Controls\n\nA model that is trained on labels drawn at random must know nothing new, "
+        "and one that is trained on the asked questions must know them: else the instrument leaks, "
+        f"or sees no learning.\n\n{markdown_table(head, rows)}\n\n"
+        f"{found['model']}, {training['method']}, objective {training['objective']}, "
+        f"{found['n']:,} questions of `{found['evaluated_data']}` by {found['scored_by']}; "
+        f"{machine['cpu']}, {machine['cores']} cores; `{machine['command']}`."
+    )
+
+
 def _accuracy(record: EvaluationRecord) -> str:
     return _share(record.accuracy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from tests.conftest import CommandLine
 
 from medtune.cli.output import show_record
 from medtune.core.errors import DataError, InputError
-from medtune.core.experiment import Experiment
+from medtune.core.experiment import EvaluationConfig, Experiment, RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.core.records import TrainingRecord
 from medtune.models.sources import ModelSource
+from medtune.retrieval.index import read_index_manifest
 from medtune.studies.grid_schema import GridState, WorkerCounts
+from medtune.studies.learning_curve.page import render
 from medtune.studies.learning_curve.schema import LearningCurveRecord
 from medtune.studies.learning_curve.study import LearningCurveStudy
 from medtune.studies.runner import run_study
@@ -92,7 +95,10 @@ def test_many_at_random_are_held_against_few_that_were_chosen(
         for equal in ("epochs", "steps")
         for selection in ("random", "balanced")
     ]
-    assert "32 random against 8 balanced questions (text, equal steps): " in record.verdict
+    assert (
+        "32 random against 8 balanced questions (closed book, text, equal steps): "
+    ) in record.verdict
+    assert {(c.n, c.test) for c in record.contrasts} == {(16, "paired z")}
     for point in record.points:
         assert point.low <= point.accuracy <= point.high
         assert point.accuracy - record.base.accuracy.value == pytest.approx(point.gain)
@@ -116,6 +122,87 @@ def test_a_lost_cell_is_done_again_and_nothing_else(
     state = run(folder, more, WorkerCounts(shard=1, shards=99))
     assert isinstance(state, GridState)
     assert (state.done, state.cells) == (13, 19)
+
+
+def test_closed_and_open_book_over_several_calls(tiny_source: ModelSource, tmp_path: Path) -> None:
+    plan: dict[str, Any] = {"selections": ("random",), "equal": ("epochs",)}
+    # A night for the closed book, one size at a time, and one for the other.
+    first = run(tmp_path, settings(tiny_source, **plan, sizes=(8,)))
+    assert isinstance(first, LearningCurveRecord)
+    run(tmp_path, settings(tiny_source, **plan, sizes=(16,)))
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cells/*/cell.json")}
+    assert len(done) == 1 + 2 * 2
+    whole = settings(tiny_source, **plan, sizes=(8, 16, 24, 32), retrieval=("per-option", "none"))
+    record = run(tmp_path, whole)
+    assert isinstance(record, LearningCurveRecord)
+    assert all(path.stat().st_mtime_ns == at for path, at in done.items())
+    assert list(record.bases) == ["none", "per-option"]
+    closed, opened = record.bases.values()
+    assert closed == first.base
+    assert opened.open_book is not None
+    assert opened.search is not None
+    assert closed.search is None
+    assert [(c.arm.retrieval, c.law is None) for c in record.curves] == [
+        ("none", False),
+        ("per-option", False),
+    ]
+    found = {p.arm.retrieval: p for p in record.points if p.arm.size == 32}
+    for kind, base in record.bases.items():
+        expected = found[kind].accuracy - base.accuracy.value
+        assert found[kind].gain == pytest.approx(expected)
+    # One index of the pool serves all sizes, and the training prompts show its passages.
+    manifest = read_index_manifest(tmp_path / "index")
+    assert manifest.passages == record.pool.n > 32
+    assert opened.open_book.index == manifest.hash
+    trained = trainings(tmp_path)
+    assert "Reference: " in trained["per-option-text-random-8-epochs-seed1"].audit.sample
+    assert "Reference: " not in trained["text-random-8-epochs-seed1"].audit.sample
+    cells = tmp_path / "cells"
+    assert (cells / "per-option-text-random-8-epochs-seed1" / "passages.arrow").is_file()
+    page = (tmp_path / LearningCurveStudy.page).read_text(encoding="utf-8")
+    for curve in record.curves:
+        assert curve.verdict in page
+
+    # An index of one's own, wherever it lies: the same passages are the same cells.
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cells/*/cell.json")}
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "index", moved)
+    shown = whole["experiment"].model_copy(
+        update={"retrieval": RetrievalConfig(kind="per-option", index=str(moved))}
+    )
+    again = run(tmp_path, {**whole, "experiment": shown, "retrieval": ()})
+    assert isinstance(again, LearningCurveRecord)
+    assert again.points == tuple(p for p in record.points if p.arm.retrieval == "per-option")
+    assert all(path.stat().st_mtime_ns == at for path, at in done.items())
+
+
+def test_further_seeds_are_trained_where_the_first_was_cheap(
+    tiny_source: ModelSource, tmp_path: Path
+) -> None:
+    plan: dict[str, Any] = {"selections": ("random",), "equal": ("epochs",)}
+    one = run(tmp_path, settings(tiny_source, **plan, seeds_under=0))
+    assert isinstance(one, LearningCurveRecord)
+    assert [point.seeds for point in one.points] == [(1,), (1,)]
+    assert {c.test for c in one.contrasts} == {"exact McNemar"}
+    # As if the larger training had taken an hour.
+    record = tmp_path / "cells" / "text-random-32-epochs-seed1" / "training.json"
+    slow = TrainingRecord.model_validate_json(record.read_bytes())
+    record.write_text(slow.model_copy(update={"duration_s": 3600.0}).model_dump_json())
+    some = run(tmp_path, settings(tiny_source, **plan, seeds_under=10))
+    assert isinstance(some, LearningCurveRecord)
+    assert [point.seeds for point in some.points] == [(1, 2), (1,)]
+    (contrast,) = some.contrasts
+    assert (contrast.seeds_few, contrast.seeds_many, contrast.test) == (2, 1, "paired z")
+    assert "means of 2 and 1 trainings" in render(some)
+
+
+def test_free_answers_have_no_passages_per_option(tiny_source: ModelSource, tmp_path: Path) -> None:
+    experiment = settings(tiny_source)["experiment"].model_copy(
+        update={"evaluation": EvaluationConfig(methods=("generate",))}
+    )
+    with pytest.raises(InputError, match="primary method generate"):
+        run(tmp_path / "c", settings(tiny_source, experiment=experiment, retrieval=("per-option",)))
+    assert not (tmp_path / "c").exists()
 
 
 def test_page_and_table(
@@ -154,8 +241,9 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
     )
     command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "steps")
     record = medtune.record(
-        *command, "--selections", "random", "--targets", "text,letter", "--out", "c"
-    )
+        *command, "--selections", "random", "--targets", "text,letter", "--out", "c",
+        "--retrieval", "none",
+    )  # fmt: skip
     assert [(p["arm"]["target"], p["arm"]["size"]) for p in record["points"]] == [
         ("text", 8),
         ("text", 16),
@@ -166,6 +254,8 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
         (("--selections", "best"), "some of random, balanced, curated"),
         (("--sizes", "8,x"), "whole numbers"),
         (("--equal", "epochs,epochs"), "each once"),
+        (("--retrieval", "none,perhaps"), "some of none, per-option, shared"),
+        (("--seeds-under", "10"), "an experiment of a single seed"),
     ):
         code, _, err = medtune(*command[:3], *wrong)
         assert code == 2

@@ -109,6 +109,14 @@ def confidence_margin(values: Sequence[float]) -> float:
     return float(norm.ppf(0.975)) * deviation / math.sqrt(n) or min(1.0, 3 / n)
 
 
+def paired_p_value(differences: Sequence[float]) -> float:
+    """Return the two-sided p-value of a mean difference of 0, by the normal approximation."""
+    from scipy.stats import norm
+
+    error = confidence_margin(differences) / norm.ppf(0.975)
+    return float(2 * norm.sf(abs(statistics.fmean(differences)) / error))
+
+
 def _seed_verdict(
     difference: float, margin: float, mean: float, deviation: float, seeds: int, n: int
 ) -> str:

@@ -30,6 +30,7 @@ from medtune.cli.options import (
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import InputError
+from medtune.core.experiment import RetrievalKind
 from medtune.core.prompt import TrainingTarget
 from medtune.core.records import Method, Record
 from medtune.core.run_folder import slugify
@@ -194,6 +195,20 @@ def learning_curve(
         str, typer.Option(help="Training targets; by default the experiment's.")
     ] = "",
     equal: Annotated[str, typer.Option(help="epochs, steps, or both.")] = "epochs,steps",
+    retrieval: Annotated[
+        str,
+        typer.Option(
+            help="Closed and open book: none, per-option, shared; by default the experiment's."
+        ),
+    ] = "",
+    seeds_under: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            help="Further seeds only where the first took less; by default everywhere.",
+        ),
+    ] = None,
     workers: Workers = 1,
     shard: Shard = None,
     out: OutFolder = None,
@@ -219,6 +234,8 @@ def learning_curve(
         selections=parse_names("--selections", selections, Selection),
         targets=parse_names("--targets", targets, TrainingTarget) if targets else (),
         equal=parse_names("--equal", equal, Equal),
+        retrieval=parse_names("--retrieval", retrieval, RetrievalKind) if retrieval else (),
+        seeds_under=seeds_under,
     )
 
 
