@@ -138,7 +138,7 @@ def test_a_source_names_files_after_its_last_part(text: str, slug: str) -> None:
 def test_an_unknown_starter_split_names_the_splits() -> None:
     with pytest.raises(DataError, match="starter:dev: no such split") as caught:
         parse_data_ref("starter:dev")
-    assert caught.value.expected == "train or recall or transfer"
+    assert caught.value.expected == "train or recall or transfer or general"
 
 
 def test_the_starter_is_read_line_by_line() -> None:
