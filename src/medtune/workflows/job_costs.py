@@ -164,6 +164,8 @@ def estimate_usual_jobs(speed: MachineSpeed, bytes_per_weight: int) -> tuple[Job
     whole = RUN_S + costs.training_seconds(320 * quickstart.training.epochs)
     for method in settings.methods:  # two splits, before and after
         whole += 4 * costs.evaluation_seconds(method, 80, options_only=settings.options_only)
+    for method in ("cloze", "letter"):  # what was forgotten: general questions, before and after
+        whole += 2 * costs.evaluation_seconds(method, 120)
     training = costs.training_memory(bytes_per_weight)
     # A run evaluates after its training, whose memory is not returned.
     peak = training + PASS_BYTES
