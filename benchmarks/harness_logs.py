@@ -9,7 +9,6 @@ fresh ones with the pinned versions.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from medtune.core.records import Question
 from medtune.data.load import load_split
 from medtune.models.builtin import convert_once
+from medtune.workflows.dry_run import nothing_downloaded
 
 LETTERS_TASK = "ward_letter"
 TEXTS_TASK = "ward_cloze"
@@ -137,24 +137,24 @@ def run_lm_eval(
     `model` is "hf" for the embedded model, or "dummy" for the harness's random one.
     """
     arguments = "" if model == "dummy" else f"pretrained={convert_once()},dtype=float32,device=cpu"
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    from lm_eval import simple_evaluate
-    from lm_eval.loggers import EvaluationTracker
-    from lm_eval.tasks import TaskManager
+    with nothing_downloaded():
+        from lm_eval import simple_evaluate
+        from lm_eval.loggers import EvaluationTracker
+        from lm_eval.tasks import TaskManager
 
-    tracker = EvaluationTracker(output_path=str(out))
-    results = simple_evaluate(
-        model=model,
-        model_args=arguments,
-        tasks=list(tasks),
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
-        batch_size=8,
-        log_samples=True,
-        predict_only=predict_only,
-        bootstrap_iters=0,
-        evaluation_tracker=tracker,
-        torch_random_seed=None,
-    )
+        tracker = EvaluationTracker(output_path=str(out))
+        results = simple_evaluate(
+            model=model,
+            model_args=arguments,
+            tasks=list(tasks),
+            task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+            batch_size=8,
+            log_samples=True,
+            predict_only=predict_only,
+            bootstrap_iters=0,
+            evaluation_tracker=tracker,
+            torch_random_seed=None,
+        )
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples)
     for task in results["configs"]:

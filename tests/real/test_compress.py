@@ -25,7 +25,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from medtune.core.errors import AdapterError, FolderError, ModelError, UnknownModelError
+from medtune.core.errors import AdapterError, FolderError, ModelError
 from medtune.core.prompt import PromptStyle, prompt_fingerprint
 from medtune.core.protocols import Decoding, GenerateRequest, Message, ScoreRequest
 from medtune.core.records import MAX_OPTIONS
@@ -304,7 +304,7 @@ def test_a_model_that_is_not_there_is_told(medtune: CommandLine) -> None:
     code, _, err = medtune("answer", "Which?", "--option", "a", "--option", "b", "--model", "x:y")
     assert code == 2
     assert "names no model" in err
-    with pytest.raises(UnknownModelError):
+    with pytest.raises(ModelError, match="adapter:nowhere is an adapter"):
         resolve_model("adapter:nowhere")
 
 

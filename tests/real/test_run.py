@@ -205,7 +205,7 @@ def test_what_did_not_change_is_not_run_again(tiny_source: ModelSource, tmp_path
         *tmp_path.glob("forgetting/*.json"),
         tmp_path / "report.html",
     ]
-    assert len(kept) == 12 + 4 + 2 + 2 + 1
+    assert len(kept) == 3 + 4 + 2 + 1
     before = {p: p.stat().st_mtime_ns for p in kept}
     listener = Listener()
     assert run(small(tiny_source), tmp_path, listener) == first
