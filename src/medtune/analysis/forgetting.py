@@ -6,7 +6,7 @@ import math
 import statistics
 
 from medtune.analysis.breakdown import ALPHA, holm_correction
-from medtune.core.formatting import format_p_value, format_percent
+from medtune.core.formatting import format_p_value, format_percent, join_words
 from medtune.core.records import ComparisonRecord, ForgettingRecord, TextLoss, TextLossComparison
 
 
@@ -59,7 +59,7 @@ def list_forgetting_caveats(record: ForgettingRecord) -> list[str]:
     found = []
     if empty:
         found.append(
-            f"By {' and '.join(empty)} {record.answers[0].a} is not shown to be above chance "
+            f"By {join_words(empty)} {record.answers[0].a} is not shown to be above chance "
             f"({format_percent(record.chance)} %) on the general questions: what was a guess "
             "cannot be forgotten, and the loss on plain text has to tell."
         )
