@@ -66,6 +66,8 @@ def test_an_experiment(home: Path) -> None:
     assert list(found.data.mappings) == [found.data.train] == [f"file:{home}/q.jsonl"]
     assert found.retrieval.index == f"{home}/index"
     assert found.prompt.system == "~/ is home."
+    made = Experiment.model_validate({"retrieval": {"kind": "shared", "index": "~/index"}})
+    assert made.retrieval.index == f"{home}/index"
 
 
 def test_folders(home: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from medtune.core.errors import ConfigError, InputError, did_you_mean
 from medtune.core.experiment import ColumnMapping, Experiment, NotebookExperiment
 from medtune.core.records import Record, content_hash
-from medtune.core.run_folder import expand_home
 
 R = TypeVar("R", bound=Record)
 _PACKAGE = Path(__file__).parents[1]
@@ -58,7 +57,7 @@ def validate_experiment(
     Raises:
         ConfigError: With every fault, each by its key.
     """
-    tree, faults = _expand_homes({"recipe": "finetune", **tree}), list(faults)
+    tree, faults = {"recipe": "finetune", **tree}, list(faults)
     try:
         experiment = _ADAPTER.validate_python(tree)
     except ValidationError as error:
@@ -75,18 +74,6 @@ def validate_experiment(
     if faults:
         raise ConfigError(source, faults)
     return experiment
-
-
-def _expand_homes(value: Any) -> Any:
-    """Put the user's home in place of ~ in every path of a tree of settings, but its prompt."""
-    if isinstance(value, str):
-        return expand_home(value)
-    if isinstance(value, dict):
-        return {
-            _expand_homes(key): one if key == "prompt" else _expand_homes(one)
-            for key, one in value.items()
-        }
-    return [_expand_homes(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def find_experiment(path: Path) -> Path:

@@ -5,14 +5,17 @@ Read from TOML by `core.config`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from medtune.core.prompt import PromptStyle, TrainingTarget
 from medtune.core.records import Method, Normalization, Orders, Record, ShotChoice
+from medtune.core.run_folder import expand_home
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PathOrName = Annotated[str, AfterValidator(expand_home)]
+"""A path, with the user's home in place of ~; or the name of a source."""
 
 
 class ColumnMapping(Record):
@@ -54,7 +57,7 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 class ModelConfig(Record):
     """Settings of the model: its source and precision."""
 
-    source: str = "embedded:smollm2-135m"
+    source: PathOrName = "embedded:smollm2-135m"
     """embedded:, hub:ORG/NAME[@revision], path:DIR; fakes are for `evaluate` only."""
     dtype: DtypeName = "auto"
     """auto is bfloat16 where the machine multiplies it fast, else float32; nf4 keeps the layers in
@@ -103,7 +106,7 @@ class NegationConfig(Record):
 class DifficultyConfig(Record):
     """Settings of the difficulty filter, based on a reference model's predictions."""
 
-    predictions: str = ""
+    predictions: PathOrName = ""
     """Folder of an evaluation of the train source (`medtune evaluate MODEL DATA`); "" is off."""
     min_probability: float = Field(default=0.0, ge=0, le=1)
     """Probability of the right option; below it a question is too hard, or mislabelled."""
@@ -136,7 +139,7 @@ class BalanceConfig(Record):
     temperature: float = Field(default=1.0, gt=0)
     """By subject: shares proportional to count ** (1 / temperature); 1 is proportional, a large
     value gives equal shares."""
-    weak_from: str = ""
+    weak_from: PathOrName = ""
     """By subject: folder of an earlier evaluation; subjects in which that model was worse than
     over all questions count more. "" is off."""
     weak_by: Literal["mean", "holm"] = "mean"
@@ -161,9 +164,11 @@ class BalanceConfig(Record):
 class DataConfig(Record):
     """Settings of the data: sources, sizes and processing."""
 
-    train: str = "starter:train"
+    train: PathOrName = "starter:train"
     """DATA that the model is trained on."""
-    evaluate: tuple[str, ...] = Field(default=("starter:recall", "starter:transfer"), min_length=1)
+    evaluate: tuple[PathOrName, ...] = Field(
+        default=("starter:recall", "starter:transfer"), min_length=1
+    )
     """DATA that is reported on: one or more splits, none of which is trained on."""
     train_size: int | None = Field(default=None, gt=0)
     """Number of train questions, after cleaning, overlap and curation; None takes all."""
@@ -179,7 +184,7 @@ class DataConfig(Record):
     """Licence of the files; known Hub datasets have their own."""
     columns: ColumnMapping = ColumnMapping()
     """Default mapping for unknown sources that `mappings` does not name."""
-    mappings: dict[str, ColumnMapping] = Field(default_factory=dict)
+    mappings: dict[PathOrName, ColumnMapping] = Field(default_factory=dict)
     """Mappings by source, as named in `train` and `evaluate`."""
     overlap: OverlapConfig = OverlapConfig()
     curation: CurationConfig = CurationConfig()
@@ -371,7 +376,7 @@ class RetrievalConfig(Record):
     kind: RetrievalKind = "none"
     """Whether each option is scored behind passages of its own (arXiv 2210.06345), or all behind
     the same ones."""
-    index: str = ""
+    index: PathOrName = ""
     """Folder of a passage index; "" builds one of the train split."""
     passages: int = Field(default=1, ge=1, le=10)
     """Passages before the question."""
@@ -478,7 +483,7 @@ class NotebookExperiment(Record):
     """Name of the run, and of its folder."""
     seed: int = 42
     """Seed of the samples and of the training."""
-    model: str = "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    model: PathOrName = "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"
     """The base model."""
     data: str = "hub:openlifescienceai/medmcqa:train"
     """DATA that both samples are drawn from."""

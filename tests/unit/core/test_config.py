@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -522,6 +522,7 @@ NOTEBOOKS = st.builds(
 
 
 @given(EXPERIMENTS | NOTEBOOKS)
+@example(Experiment(data=DataConfig(columns=ColumnMapping(options=("~",)))))
 def test_any_experiment_written_out_reads_back(experiment: Experiment | NotebookExperiment) -> None:
     again = loaded(to_toml(experiment))
     assert again == experiment
