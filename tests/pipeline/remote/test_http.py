@@ -68,7 +68,7 @@ def test_a_retry_after_is_honoured(server: OpenAiServer, seconds: str) -> None:
     server.faults = [Fault(429, headers={"retry-after": header})]
     start = time.perf_counter()
     assert ask(server)
-    assert 0.19 < time.perf_counter() - start < 2.5
+    assert 0.19 < time.perf_counter() - start < 10
 
 
 def test_a_retry_after_of_hours_is_cut(server: OpenAiServer) -> None:
@@ -151,7 +151,7 @@ def test_one_failure_ends_the_waiting_of_all(server: OpenAiServer) -> None:
     start = time.perf_counter()
     with pytest.raises(RemoteError, match="does not answer"):
         link.map_parallel(lambda _: link.post(url, BODY), range(200))
-    assert time.perf_counter() - start < 3.0
+    assert time.perf_counter() - start < 10
     assert len(server.requests) < 60
     server.dies_after = None
     assert len(link.map_parallel(lambda _: link.post(url, BODY), range(20))) == 20

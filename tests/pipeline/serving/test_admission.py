@@ -125,12 +125,12 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
         over, right = made.key("ask", 1), made.key("ask", 100)
         assert made.ask(headers=over).status_code == 200
         hung = threading.Event()
-        made.services.engine._crisis_thread.submit(hung.wait, 3.0)
+        made.services.engine._crisis_thread.submit(hung.wait, 20.0)
         slow = threading.Thread(target=made.ask, args=(CRISIS,), kwargs={"headers": over})
         slow.start()
         begin = time.perf_counter()
         assert made.ask(headers=right).json()["status"] == "answered"
-        assert time.perf_counter() - begin < 2.0
+        assert time.perf_counter() - begin < 10
         hung.set()
         slow.join()
 

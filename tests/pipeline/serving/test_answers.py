@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -475,9 +476,11 @@ def test_text_that_no_guard_redacted_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    ended = threading.Event()
+
     class Hanging:
         def judge(self, *_: object) -> GuardVerdict:
-            time.sleep(1.5)
+            ended.wait(20)
             raise AssertionError
 
     with endpoint(tmp_path) as made:
@@ -486,7 +489,8 @@ def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         engine.predictor = replace(engine.predictor, classifier=Hanging())
         start = time.perf_counter()
         reply = made.ask().json()
-        assert time.perf_counter() - start < 1.4
+        assert time.perf_counter() - start < 10
+        ended.set()
         assert (reply["status"], reply["letter"]) == ("refused", None)
         assert reply["reasons"][-1]["reason"] == "size.time"
         assert reply["card"]["name"] == "crisis"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,9 +34,12 @@ def is_helped(answer: Any) -> bool:
     return bool(answer.status_code == 200 and answer.json()["card"]["name"] == "crisis")
 
 
-def break_store(here: Endpoint, monkeypatch: pytest.MonkeyPatch, after_s: float = 0.0) -> None:
+def break_store(
+    here: Endpoint, monkeypatch: pytest.MonkeyPatch, held: threading.Event | None = None
+) -> None:
     def fail(kept: Sequence[object]) -> None:
-        time.sleep(after_s)
+        if held is not None:
+            held.wait(20)
         raise StoreError("the store is locked")
 
     monkeypatch.setattr(here.store.requests, "add_all", fail)
@@ -52,17 +56,21 @@ def test_a_store_that_raises_does_not_keep_the_card(
 def test_a_store_that_is_locked_does_not_delay_the_card(
     here: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_store(here, monkeypatch, after_s=2.0)
+    held = threading.Event()
+    break_store(here, monkeypatch, held)
     begin = time.perf_counter()
     assert is_helped(here.ask(CRISIS))
-    assert time.perf_counter() - begin < 1.5
+    assert time.perf_counter() - begin < 10
+    held.set()
 
 
 def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
     here: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held = threading.Event()
+
     def wait(*_: object) -> None:
-        time.sleep(2.0)
+        held.wait(20)
 
     here.services.probes["store"] = wait
     monkeypatch.setattr(here.store.requests, "set_feedback", wait)
@@ -74,7 +82,8 @@ def test_probes_and_feedback_that_wait_for_the_store_do_not_delay_the_card(
         time.sleep(0.3)
         begin = time.perf_counter()
         assert is_helped(here.ask(CRISIS))
-        assert time.perf_counter() - begin < 1.5
+        assert time.perf_counter() - begin < 10
+        held.set()
 
 
 def test_a_crisis_is_kept_where_that_is_possible(here: Endpoint) -> None:

@@ -243,16 +243,16 @@ def _at_once(seconds: float) -> Iterator[None]:
 def test_a_server_that_does_not_answer_holds_nobody_up(tmp_path: Path) -> None:
     model = Away()
     model.gate.clear()
-    with _at_once(5):
+    with _at_once(30):
         with endpoint(tmp_path) as made:
             beside(made, model)
             made.ask()
             assert model.entered.wait(5)
             for _ in range(5):
-                with _at_once(1):
+                with _at_once(5):
                     assert made.ask().status_code == 200
             begin = time.perf_counter()
-        assert time.perf_counter() - begin < 1  # a stop does not wait for it, either
+        assert time.perf_counter() - begin < 5  # a stop does not wait for it, either
     store = Store.open(f"sqlite:///{tmp_path / 'e.db'}")
     assert [one.outcome for _, one in kept(store)] == ["skipped"] * 6
     store.close()

@@ -144,7 +144,7 @@ class TestFile(OnNothing):
         next(reading)
         begin = time.perf_counter()
         assert store.requests.delete_before(START + timedelta(days=1)) == 3
-        assert time.perf_counter() - begin < 2
+        assert time.perf_counter() - begin < 10
         assert [one.request_id for one in reading] == ["b", "c"]
 
     def test_closing_leaves_one_file(self, store: Store, path: Path) -> None:

@@ -192,6 +192,6 @@ def test_the_starter_has_no_tags() -> None:
 
 @pytest.mark.parametrize("piece", ["(", "[AI ", "AIIMS ", "12 ", "A. ", "Q. ", "(a) ", "2012"])
 def test_long_nonsense_is_read_quickly(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     strip_exam_tags(piece * (20_000 // len(piece)))
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2

@@ -211,11 +211,11 @@ def test_a_cell_that_is_no_text_becomes_one(raw: object, text: str) -> None:
     ],
 )
 def test_a_hostile_cell_is_tidied_in_a_moment(raw: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     text = clean_text(raw)
     assert clean_text(text) == text
     contains_image(raw)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 # Pictures

@@ -63,11 +63,11 @@ def test_what_only_looks_like_options_in_one_cell(cell: str) -> None:
 
 
 def test_parting_is_linear() -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     split_options("(a) " * 100_000)
     split_options("(a) x " + "(b) " * 4_000)
     split_options("[" * 19_000)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -311,9 +311,9 @@ class Counted:
 
 def test_thousands_of_equal_rows_are_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(monkeypatch)
-    start = time.perf_counter()
+    start = time.process_time()
     found = find_overlap(question(DELTOID, n % 4) for n in range(5000))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert counted.calls == 0
     assert set(found.classes.tolist()) == {0}
     assert found.torn == {0}
@@ -332,9 +332,9 @@ def boilerplate(count: int) -> list[Question]:
 
 def test_boilerplate_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(monkeypatch)
-    start = time.perf_counter()
+    start = time.process_time()
     found = find_overlap(boilerplate(3000))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert counted.calls <= 3000 * (MAX_NEIGHBOURS + MAX_SAME_STEM)
     assert found.links == ()
     assert found.classes.tolist() == list(range(3000))

@@ -430,11 +430,11 @@ def test_no_verdict_depends_on_the_order_of_options(at: int, order: list[int]) -
 
 
 def test_an_answer_of_repeated_letters_is_judged_quickly() -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     a = form("True is", ("abcde" * 400 + "x", "p", "q", "r"))
     b = form("True is", ("abcde" * 400 + "x", "s", "t", "u"))
     assert verdict(a, b) == "near"
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize(("text", "expected"), [("anti d", "antid"), ("", ""), (" a  b ", "ab")])

@@ -146,10 +146,10 @@ def test_boilerplate_does_not_hide_a_twin() -> None:
 def test_boilerplate_does_not_slow_a_look_down() -> None:
     known = [signature(*range(15), 1000 + n) for n in range(20_000)]
     found = index(*known)
-    start = time.perf_counter()
+    start = time.thread_time()
     for n in range(200):
         assert len(found.find_similar(signature(*range(15), 50_000 + n))) == MAX_NEIGHBOURS
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=16, max_size=16), max_size=12))

@@ -124,7 +124,7 @@ def test_the_starter_is_ranked_without_a_gap() -> None:
 @pytest.mark.parametrize("count", [3000])
 def test_boilerplate_stays_fast(count: int) -> None:
     stems = [f"Which drug causes adverse effect number {n} in patients?" for n in range(count)]
-    start = time.perf_counter()
+    start = time.process_time()
     found = ranks(*stems)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert found.count(0) < count / 10
