@@ -67,6 +67,7 @@ GROUPS: dict[str, Table] = {
             "Review by hand how free answers were parsed.",
             {"sample": review.sample, "score": review.score},
         ),
+        "merge": exam.merge,
         "rescore": exam.rescore,
         "index": (
             "Build and describe indexes of passages.",

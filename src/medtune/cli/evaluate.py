@@ -1,4 +1,4 @@
-"""Define `medtune evaluate | compare | analyze | rescore`."""
+"""Define `medtune evaluate | merge | compare | analyze | rescore`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from medtune.core.predictions_io import (
     ANALYSIS_PAGE_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
+    Evaluation,
 )
 from medtune.core.prompt import FormName
 from medtune.core.records import Method, Normalization, Orders, ShotChoice, Variant
@@ -147,6 +148,10 @@ def evaluate(
         LogFormat | None,
         typer.Option(help="Also write the answers as lm-evaluation-harness logs them."),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Evaluate part K of N; `medtune merge` merges them."),
+    ] = None,
     out: OutFolder = None,
     dry_run: DryRun = False,
     json: Json = False,
@@ -169,7 +174,7 @@ def evaluate(
         from medtune.commands.evaluate import check_settings
         from medtune.workflows.dry_run import plan_evaluation
 
-        check_settings(config, method, variant, shots_from is not None)
+        check_settings(config, method, variant, shots_from is not None, shard)
 
         plan = plan_evaluation(
             model,
@@ -183,6 +188,7 @@ def evaluate(
             dtype=dtype,
             form=form,
             plain=not shots and variant == "plain" and retrieval is None and search is None,
+            shard=shard,
         )
         print_record(plan, json)
         return
@@ -208,12 +214,36 @@ def evaluate(
         search=search,
         retrieval=book,
         log=log,
+        shard=shard,
     )
+    _print_evaluation(evaluation, json)
+
+
+def _print_evaluation(evaluation: Evaluation, json: bool) -> None:
     folder = evaluation.folder
     assert folder is not None, "it has a folder of its own"
     written = {"record": folder / RECORD_FILE, "predictions": folder / PREDICTIONS_FILE}
     print_record(evaluation.record, json, written)
     Terminal().log_message(f"predictions: {written['predictions']}")
+
+
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of all parts, in any order.", autocompletion=complete_evaluation
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the whole evaluation.")],
+    json: Json = False,
+) -> None:
+    """Merge the parts of an evaluation that `evaluate --shard` made.
+
+    Example: medtune merge runs/parts/1 runs/parts/2 --out runs/eval/whole
+    """
+    from medtune.evaluation.merge_shards import merge_shards
+
+    _print_evaluation(merge_shards([Evaluation.load(part) for part in parts]).save(out), json)
 
 
 def _parse_retrieval(

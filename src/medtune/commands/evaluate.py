@@ -23,8 +23,8 @@ from medtune.core.records import EvaluationRecord, Method, Question, Variant
 from medtune.core.run_folder import as_optional_path, as_path, read_valid_record, slugify
 from medtune.data.arrow_table import QuestionTable
 from medtune.data.dedup.decontaminate import CleanedSource, decontaminate
-from medtune.data.load import Split, columns_for, load_questions
-from medtune.evaluation.exam import Exam, check_constrained
+from medtune.data.load import Split, columns_for, describe_split, load_questions
+from medtune.evaluation.exam import Exam, ExamShard, check_constrained
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_model, evaluate_or_reuse, find_evaluation
 from medtune.evaluation.score import render_prompts
@@ -123,6 +123,7 @@ def evaluate(
     search: str | Path | None = None,
     retrieval: RetrievalConfig | Mapping[str, Any] | None = None,
     log: LogFormat | None = None,
+    shard: str | None = None,
     keep_in: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate one model on one split with one method.
@@ -150,6 +151,7 @@ def evaluate(
             of the evaluated snapshot's train split if there is one.
         retrieval: Passages of the prompts; None is as the model was trained.
         log: Also write the answers to the folder as another harness logs them.
+        shard: Evaluate one of several equal parts, "1/4"; `medtune merge` makes one of them.
         keep_in: Folder of evaluations, in which this one has a folder of its own, named after
             everything that determines the result; used where `out` is None.
 
@@ -165,7 +167,7 @@ def evaluate(
     if retrieval is not None:
         retrieval = read_settings(retrieval, RetrievalConfig, "retrieval")
     adapter = resolve_adapter_argument(adapter)
-    check_settings(settings, method, variant, shots_from is not None)
+    check_settings(settings, method, variant, shots_from is not None, shard)
     if log is not None and out is None and keep_in is None:
         raise InputError(f"log={log!r} without a folder", expected="out=FOLDER")
     given = None
@@ -186,12 +188,14 @@ def evaluate(
     _check_log(log, settings, method, book)
     mapped = columns_for(data, columns, shots_from)
     split = load_questions(data, limit=limit, columns=mapped, progress=progress)
+    part = None if shard is None else ExamShard.parse(shard, len(split.questions))
     mapped = columns_for(shots_from, columns, data)
     pool = _load_shots(settings, shots_from, mapped, split, progress)
     exam = Exam.from_config(
         settings, method, split.questions, split.description, asked.style, asked.target, pool
     )
-    exam = replace(exam, trained_on=count_training_overlap(name, split.questions, adapter))
+    shown = split.questions if part is None else split.questions[part.places]
+    exam = replace(exam, trained_on=count_training_overlap(name, shown, adapter))
     search_model = _open_search(name, data, index, book, progress)
     if search_model is not None and book.is_open_book:
         exam = _show_passages(exam, search_model, asked, progress)
@@ -204,6 +208,7 @@ def evaluate(
             *_unusual_settings(settings, method),
             book.kind if book.is_open_book else "",
             f"first-{limit}" if limit is not None else "",
+            f"part-{part.number}-of-{part.of}" if part is not None else "",
             form or "" if method == "generate" else "",
             dtype if dtype != "auto" else "",
             label or "",
@@ -213,19 +218,21 @@ def evaluate(
         place = _Place(
             as_path(keep_in) / text[-MAX_NAME_CHARACTERS:].strip("-"), named_by_inputs=True
         )
-    return _run(subject, exam, split.questions, search_model, place, log, progress)
+    return _run(subject, exam, split, part, search_model, place, log, progress)
 
 
 def _run(
     subject: _Subject,
-    exam: Exam,
-    questions: Sequence[Question],
+    whole: Exam,
+    split: Split,
+    part: ExamShard | None,
     search_model: SearchModel | None,
     where: _Place,
     log: LogFormat | None,
     progress: Progress,
 ) -> Evaluation:
     """Find the evaluation if it was made before, or open the model and make it."""
+    questions, exam = split.questions, _take_part(whole, split, part)
     identity = subject.find_unloaded(progress)
     opened = subject.open(questions, progress) if identity is None else None
     known = identity or opened
@@ -239,7 +246,8 @@ def _run(
         return found
     if search_model is not None:
         searched = search_without_leaks(search_model, questions, progress)
-        exam = _leave_leaks_out(exam, searched, find_own_search(subject.name) is not None)
+        whole = _leave_leaks_out(whole, searched, find_own_search(subject.name) is not None)
+        exam = _take_part(whole, split, part)
         if is_search_model(subject.name):
             opened = search_model.without(searched.excluded)
         elif isinstance(opened, MixtureModel):
@@ -260,6 +268,15 @@ def _run(
         )
         _write_log(log, opened, exam, evaluation, place, progress)
     return evaluation
+
+
+def _take_part(exam: Exam, split: Split, part: ExamShard | None) -> Exam:
+    """Return a part of an exam; None is all of it."""
+    if part is None:
+        return exam
+    source = f"{split.description.source} (part {part.number} of {part.of})"
+    data = describe_split(source, split.questions[part.places], split.description.excluded)
+    return exam.take_shard(part, data)
 
 
 def _load_shots(
@@ -467,7 +484,11 @@ def _refuse_opening(adapter: Path | None, dtype: str, batch: int | None) -> None
 
 
 def check_settings(
-    settings: EvaluationConfig, method: Method, variant: Variant, has_examples: bool
+    settings: EvaluationConfig,
+    method: Method,
+    variant: Variant,
+    has_examples: bool,
+    shard: str | None = None,
 ) -> None:
     """Check that the settings of an evaluation fit together.
 
@@ -484,6 +505,12 @@ def check_settings(
         raise InputError(
             f"--variant {variant} with --orders {settings.orders}",
             expected="one of the two: a variant may name a letter, which holds in one order only",
+        )
+    if shard is not None and settings.orders == "pride":
+        raise InputError(
+            f"--shard {shard} with --orders pride, whose prior is estimated on questions of all "
+            "parts",
+            expected="--orders given or cyclic",
         )
     check_constrained(method, settings)
     if settings.shots and not has_examples:

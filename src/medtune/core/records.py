@@ -279,6 +279,19 @@ class SplitDescription(Record):
     """sha256 over the questions in order."""
 
 
+class Shard(Record):
+    """Which part of an evaluation was made, to be merged with the others."""
+
+    number: int = Field(ge=1)
+    """Number of the part, from 1."""
+    of: int = Field(ge=2)
+    """Number of parts; part k has the questions k, k + of, k + 2 of, ..."""
+    inputs: str
+    """Hash of everything that determines the whole evaluation."""
+    data: SplitDescription
+    """All questions."""
+
+
 class OutcomeCounts(Record):
     """Counts of each outcome; they add up to n."""
 
@@ -363,6 +376,8 @@ class EvaluationRecord(Record):
     """Log from which the evaluation was imported; None for medtune's own."""
     model: ModelDescription
     data: SplitDescription
+    shard: Shard | None = None
+    """Which part of a larger evaluation it is; None for a whole one."""
     prompt_hash: str | None
     """Hash of the prompt; of an imported evaluation, of all its prompts, None where unknown."""
     method: Method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -116,6 +117,41 @@ class SearchReference:
     own: bool = False
     """Whether the evaluated model searches by itself, such as a mixture with a search."""
 
+    def take(self, places: slice) -> Self:
+        """Return the search for some of the questions."""
+        return replace(self, right=self.right[places], similarity=self.similarity[places])
+
+
+@dataclass(frozen=True, slots=True)
+class ExamShard:
+    """Which of several equal parts of an exam is evaluated, on one machine of several."""
+
+    number: int
+    """From 1."""
+    of: int
+    """Number of parts."""
+
+    @classmethod
+    def parse(cls, text: str, n: int) -> Self:
+        """Read which part of n questions is evaluated: "1/4" is the first of four.
+
+        Raises:
+            InputError: There is no such part.
+        """
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        number, of = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= number <= of or not 2 <= of <= n:
+            raise InputError(
+                f"--shard {text} of {n:,} questions",
+                expected="part/parts, 1/4 to 4/4: two parts or more, and no more than questions",
+            )
+        return cls(number, of)
+
+    @property
+    def places(self) -> slice:
+        """Places of the part's questions; spread out, for a file may be sorted."""
+        return slice(self.number - 1, None, self.of)
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -144,6 +180,10 @@ class Exam:
     """Whether free answers are constrained to the options."""
     decoding: Decoding = field(default_factory=Decoding)
     """Decoding settings of free answers."""
+    shard: ExamShard | None = None
+    """Which part of a larger exam this is; None for all of it."""
+    whole: Exam | None = None
+    """The larger exam."""
 
     @classmethod
     def from_config(
@@ -226,6 +266,36 @@ class Exam:
         questions = perturb_questions(self.questions, variant, seed)
         return replace(self, questions=questions, variant=variant, options_only=0, search=None)
 
+    def take_shard(self, shard: ExamShard, data: SplitDescription) -> Exam:
+        """Return a part of this exam, to be merged with the others by `merge_shards`.
+
+        Args:
+            shard: Which part.
+            data: Description of the part's questions.
+        """
+        return replace(
+            self,
+            questions=self.questions[shard.places],
+            data=data,
+            search=self.search and self.search.take(shard.places),
+            shard=shard,
+            whole=self,
+        )
+
+    def list_options_only_places(self) -> list[int]:
+        """List the places of the questions that are asked again without their stem, evenly spread.
+
+        Those of a part are the whole exam's that lie in it.
+        """
+        whole = self.whole or self
+        n = len(whole.questions)
+        asked = min(n, whole.options_only)
+        places = [place * n // asked for place in range(asked)]
+        if self.shard is None:
+            return places
+        first, of = self.shard.number - 1, self.shard.of
+        return [place // of for place in places if place % of == first]
+
     @property
     def effective_normalization(self) -> Normalization | None:
         """Normalization in use (see `normalization_for_method`)."""
@@ -253,6 +323,7 @@ class Exam:
                 self._perturbed_questions(),
                 free if self.method == "generate" else None,
                 *([found] if found is not None else []),
+                *([[self.shard.number, self.shard.of]] if self.shard is not None else []),
             ]
         )
 

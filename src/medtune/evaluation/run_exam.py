@@ -38,6 +38,7 @@ from medtune.core.records import (
     Proportion,
     Question,
     SearchBaseline,
+    Shard,
     StemEffect,
 )
 from medtune.core.run_folder import read_valid_record, write_record
@@ -189,6 +190,7 @@ def make_evaluation_record(
     description = model.describe()
     return EvaluationRecord(
         inputs=exam.hash_inputs(model, parser.version),
+        shard=_describe_shard(model, exam, parser),
         label=label,
         model=description,
         data=exam.data,
@@ -210,6 +212,18 @@ def make_evaluation_record(
         duration_s=sitting.duration_s,
         questions_per_s=(len(predictions) - sitting.resumed_at) / max(sitting.duration_s, 1e-9),
         provenance=collect_provenance(_gpu(description)),
+    )
+
+
+def _describe_shard(model: ModelIdentity, exam: Exam, parser: Parser) -> Shard | None:
+    """Describe which part of a larger exam it is, and the whole, for merging."""
+    if exam.shard is None or exam.whole is None:
+        return None
+    return Shard(
+        number=exam.shard.number,
+        of=exam.shard.of,
+        inputs=exam.whole.hash_inputs(model, parser.version),
+        data=exam.whole.data,
     )
 
 
@@ -324,11 +338,10 @@ def _evaluate_options_only(
     progress: Progress,
 ) -> tuple[Proportion | None, StemEffect | None]:
     """Evaluate some of the questions without their stem, as an options-only baseline."""
-    if not exam.options_only or exam.method == "generate":
+    places = exam.list_options_only_places()
+    if not places or exam.method == "generate":
         return None, None
-    n = len(exam.questions)
-    asked = min(n, exam.options_only)
-    places = [place * n // asked for place in range(asked)]
+    asked = len(places)
     evenly = [exam.questions[place] for place in places]
     blind = perturb_questions(evenly, "options-only", seed=0)
     plain = replace(exam, orders="given", variant="options-only", options_only=0, search=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ from medtune.core.run_folder import read_valid_record
 from medtune.core.schemas.compression import Scheme
 from medtune.core.schemas.plan import MachineSpeed, PlannedStep, PlanRecord, StepState
 from medtune.data.load import Split, load_split
-from medtune.evaluation.exam import Exam
+from medtune.evaluation.exam import Exam, ExamShard
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.models import builtin
 from medtune.models.open_model import find_unloaded_model, open_model
@@ -207,6 +207,7 @@ def plan_evaluation(
     dtype: str = "auto",
     form: FormName | None = None,
     plain: bool = True,
+    shard: str | None = None,
 ) -> PlanRecord:
     """Plan `evaluate` of one model on one split.
 
@@ -223,6 +224,7 @@ def plan_evaluation(
         form: Answer form of free answers.
         plain: Whether there are neither passages nor worked examples nor a perturbation. An
             earlier result of other evaluations is found when the command runs.
+        shard: Which part of the questions is evaluated; None is all of them.
 
     Raises:
         MedtuneError: The model or the data cannot be used.
@@ -233,6 +235,10 @@ def plan_evaluation(
         identity = find_model(model, adapter, dtype, plan)
         split = find_split(data, columns, limit, plan)
         done = False
+        if split is not None and shard is not None:
+            part = ExamShard.parse(shard, len(split.questions))
+            split = replace(split, questions=split.questions[part.places])
+            plain = False
         if split is not None and identity is not None and plain:
             asked = resolve_prompt_defaults(model, adapter, None, form, None, None)
             exam = Exam.from_config(
