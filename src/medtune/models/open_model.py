@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medtune.models.local.local_model import LocalModel
     from medtune.models.mixture import MixtureModel
     from medtune.models.remote.remote_model import RemoteModel
+    from medtune.models.remote.remote_pool import RemotePool
     from medtune.models.search_model import SearchModel
     from medtune.models.unloaded_model import UnloadedModel
 
@@ -40,7 +41,7 @@ def open_model(
     progress: Progress | None = None,
     light: bool = False,
     retrieval: RetrievalConfig | None = None,
-) -> LocalModel | RemoteModel | FakeModel | SearchModel | MixtureModel:
+) -> LocalModel | RemoteModel | RemotePool | FakeModel | SearchModel | MixtureModel:
     """Open a model for evaluation.
 
     Args:
@@ -128,14 +129,19 @@ def find_unloaded_model(
     return UnloadedModel(resolve_model(name, progress), dtype, adapter=adapter)
 
 
-def _connect(name: str, adapter: Path | None, progress: Progress | None) -> RemoteModel:
+def _connect(
+    name: str, adapter: Path | None, progress: Progress | None
+) -> RemoteModel | RemotePool:
     if adapter is not None:
         raise AdapterError(
             f"{name} takes no adapter", fix="let the server load it, and name it as served"
         )
+    from medtune.models.remote.name import split_servers
     from medtune.models.remote.remote_model import RemoteModel
+    from medtune.models.remote.remote_pool import RemotePool
 
-    return RemoteModel.connect(name, progress)
+    several = len(split_servers(name)) > 1
+    return (RemotePool if several else RemoteModel).connect(name, progress)
 
 
 def _run_gguf(name: str, progress: Progress) -> RemoteModel:

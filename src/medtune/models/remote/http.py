@@ -109,7 +109,7 @@ class Server:
                 if response.is_success:
                     return _parse_object(url, response)
                 fault = self._refusal(url, response)
-                if not _is_retryable(response.status_code):
+                if not is_retryable(response.status_code):
                     raise fault
                 after = _retry_after(response.headers.get("retry-after", ""))
             if attempt == RETRIES or self._stop.wait(self._pause(attempt, after)):
@@ -135,7 +135,7 @@ class Server:
             fix = f"put the server's key into the environment variable {KEY_VARIABLES[0]}"
         elif status == 404:
             fix = "check the URL: most servers want it to end in /v1"
-        elif _is_retryable(status):
+        elif is_retryable(status):
             fix = RESUME_HINT
         return RemoteError(
             f"{url} refuses with status {status}: {self._redact_key(_error_message(response))}",
@@ -160,7 +160,8 @@ def _read_key() -> str:
     return ""
 
 
-def _is_retryable(status: int) -> bool:
+def is_retryable(status: int) -> bool:
+    """Return whether a request is sent again after a status: busy, or a fault of the server."""
     return status == 429 or (status >= 500 and status != NOT_OFFERED)
 
 

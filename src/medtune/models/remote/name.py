@@ -1,4 +1,4 @@
-"""Parse the name of a model on a server: `remote:URL#MODEL[@TOKENIZER]`.
+"""Parse the name of a model on servers: `remote:URL[,URL...]#MODEL[@TOKENIZER]`.
 
 `remote:http://localhost:8080/v1#smollm2` ·
 `remote:http://localhost:8000/v1#NAME@hub:ORG/NAME` · `remote:https://HOST/v1` (its only model)
@@ -71,3 +71,19 @@ class RemoteName:
     def root(self) -> str:
         """Root URL of the server, for endpoints outside the OpenAI API."""
         return self.url.removesuffix("/v1")
+
+
+def split_servers(name: str) -> tuple[RemoteName, ...]:
+    """Split a name with several addresses into the name of the model on each server.
+
+    Raises:
+        UnknownModelError: An address is unusable (see `RemoteName.parse`), or there twice.
+    """
+    addresses, mark, rest = name.removeprefix(PREFIX).partition("#")
+    names = [RemoteName.parse(f"{PREFIX}{one}{mark}{rest}") for one in addresses.split(",")]
+    urls = [one.url for one in names]
+    if twice := [url for place, url in enumerate(urls) if url in urls[:place]]:
+        raise UnknownModelError(
+            f"{twice[0]} is there twice in {name!r}", expected="every server once"
+        )
+    return tuple(names)

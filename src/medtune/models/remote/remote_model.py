@@ -112,6 +112,11 @@ class RemoteModel:
         """Ollama or LM Studio; None for any other server."""
         return recognize_server(self._served)
 
+    @property
+    def parallel(self) -> int:
+        """Most questions under way."""
+        return self._served.server.parallel
+
     def check(self) -> None:
         """Check that the server is reachable.
 
