@@ -1,7 +1,7 @@
 """Benchmark models (`medtune bench MODEL...`): speed, latency, memory, size and accuracy.
 
-Each model runs alone in its own process: it is loaded, warmed up, asked all questions in batches,
-and then some of them one at a time.  Writes `record.json` and `bench.html`.
+Each model runs alone, in two processes of its own: one asks it questions one at a time, the other,
+in which nothing was asked before, all of them in batches.  Writes `record.json` and `bench.html`.
 """
 
 from __future__ import annotations

@@ -51,15 +51,23 @@ class BenchmarkTask:
     """Rows of the passages that leak a question."""
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Times of questions that were asked one at a time."""
+
+    threads: int
+    """Threads that were the fastest."""
+    times_s: tuple[float, ...]
+    """Seconds of each question."""
+
+
 def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction]]:
-    """Benchmark a model in a fresh process, so that memory of earlier models does not count.
+    """Benchmark a model in fresh processes, so that memory of earlier models does not count.
 
     Raises:
         MedtuneError: The model cannot be used.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure_model, task).result()
+    return _measure_batches_in_subprocess(task, _time_in_subprocess(task))
 
 
 def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction]]:
@@ -68,6 +76,27 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction
     Raises:
         MedtuneError: The model cannot be used.
     """
+    return measure_batches(task, time_single_questions(task))
+
+
+def _time_in_subprocess(task: BenchmarkTask) -> Latency:
+    with _open_subprocess() as pool:
+        return pool.submit(time_single_questions, task).result()
+
+
+def _measure_batches_in_subprocess(
+    task: BenchmarkTask, latency: Latency
+) -> tuple[Measurement, Sequence[Prediction]]:
+    with _open_subprocess() as pool:
+        return pool.submit(measure_batches, task, latency).result()
+
+
+def _open_subprocess() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _open(task: BenchmarkTask) -> tuple[AnswerModel, Exam, float]:
+    """Open the model of a task; return it with its exam and the seconds of loading."""
     asked = resolve_prompt_defaults(task.name)
     shown = asked.retrieval if task.index is not None else None
     start = time.perf_counter()
@@ -83,10 +112,21 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction
         evidence = EvidenceFinder(open_index(task.index), shown, task.excluded)
     opened_s = time.perf_counter() - start
     exam = Exam.for_likelihood(task.questions, task.data, asked.style, task.method)
-    exam = replace(exam, evidence=evidence)
+    return model, replace(exam, evidence=evidence), opened_s
+
+
+def measure_batches(
+    task: BenchmarkTask, latency: Latency
+) -> tuple[Measurement, Sequence[Prediction]]:
+    """Measure the loading, the speed in batches, the memory and the accuracy of a model.
+
+    Raises:
+        MedtuneError: The model cannot be used.
+    """
+    model, exam, opened_s = _open(task)
     answer_questions(model, exam, task.questions[:WARMUP_QUESTIONS], STRICT_PARSER, {})
     record, predictions = evaluate_model(model, exam, task.name, STRICT_PARSER, NoProgress())
-    threads, times = _time_single_questions(model, exam, task.questions[:LATENCY_QUESTIONS])
+    times = latency.times_s
     row = Measurement(
         name=task.name if task.dtype == "auto" else f"{task.name}, {task.dtype}",
         model=record.model,
@@ -96,7 +136,7 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction
         latency_p95_s=sorted(times)[int(0.95 * (len(times) - 1))],
         latency_p95_high_s=quantile_upper_bound(times, 0.95),
         latency_n=len(times),
-        threads=threads,
+        threads=latency.threads,
         peak_memory_bytes=peak_memory(),
         file_bytes=measure_weights_size(task.name),
         accuracy=record.accuracy,
@@ -104,14 +144,18 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction
     return row, predictions
 
 
-def _time_single_questions(
-    model: AnswerModel, exam: Exam, questions: Sequence[Question]
-) -> tuple[int, list[float]]:
-    """Time single questions, in seconds each, with the fastest number of threads.
+def time_single_questions(task: BenchmarkTask) -> Latency:
+    """Time questions one at a time, with the fastest number of threads.
 
-    Small matrix products gain little from a second thread and nothing from a tenth.
+    None of them was asked before: llama.cpp, and servers, answer a question that they know from
+    their cache. Small matrix products gain little from a second thread and nothing from a tenth.
+
+    Raises:
+        MedtuneError: The model cannot be used.
     """
     import torch
+
+    model, exam, _ = _open(task)
 
     def timed(question: Question) -> float:
         # A finder remembers the passages of a question: each search is timed.
@@ -121,11 +165,15 @@ def _time_single_questions(
         answer_questions(model, fresh, [question], STRICT_PARSER, {})
         return time.perf_counter() - start
 
+    warm = task.questions[:WARMUP_QUESTIONS]
+
     def typical(threads: int) -> float:
         torch.set_num_threads(threads)
-        return statistics.median(timed(question) for question in questions[:WARMUP_QUESTIONS])
+        return statistics.median(timed(question) for question in warm)
 
+    answer_questions(model, exam, warm, STRICT_PARSER, {})
     cores = available_cores()
     best = min({1, max(1, cores // 2), cores}, key=typical)
     torch.set_num_threads(best)
-    return best, [timed(question) for question in questions]
+    unseen = task.questions[WARMUP_QUESTIONS:][:LATENCY_QUESTIONS] or warm
+    return Latency(best, tuple(timed(question) for question in unseen))
