@@ -111,8 +111,13 @@ GROUPS: dict[str, Table] = {
             {"add": serve.keys_add, "list": serve.keys_list, "revoke": serve.keys_revoke},
         ),
         "guard": (
-            "Train and benchmark the endpoint's guards.",
-            {"train": serve.guard_train, "test": serve.guard_test},
+            "Train, benchmark and try the endpoint's guards.",
+            {
+                "train": serve.guard_train,
+                "test": serve.guard_test,
+                "check": serve.guard_check,
+                "redact": serve.guard_redact,
+            },
         ),
         "monitor": (
             "Monitor the requests of an endpoint.",

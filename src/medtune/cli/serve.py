@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,10 @@ from medtune.cli.options import (
     print_record,
 )
 from medtune.cli.output import Terminal
-from medtune.core.errors import CheckFailed
+from medtune.core.errors import CheckFailed, InputError, first_line
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.run_folder import write_text
+from medtune.core.schemas.guard_check import CheckedLine
 from medtune.serving.schemas import Role
 
 FOLDER = Path("runs") / "serve"
@@ -186,6 +190,64 @@ def guard_test(
             + ", ".join(f.measure for f in record.unmet_figures),
             fix="see docs/safety.md for the test cases and the known misses",
         )
+
+
+def guard_check(
+    file: Annotated[Path, typer.Argument(help="JSON lines with id, stem and options.")],
+    policy: PolicyFile = None,
+    learned: Annotated[
+        Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write a page of the lines that are not as expected.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the lines to this file, not to the output.")
+    ] = None,
+) -> None:
+    """Run the guards on the lines of a file; print what they say, a line of JSON for each.
+
+    Example: medtune guard check questions.jsonl --page errors.html
+    """
+    from medtune.commands.guard import check_file
+
+    kept: list[str] = []
+
+    def emit(checked: CheckedLine) -> None:
+        line = checked.model_dump_json()
+        typer.echo(line) if out is None else kept.append(f"{line}\n")
+
+    record = check_file(file, emit, policy=policy, learned=learned, page=page)
+    if out is not None:
+        write_text(out, "".join(kept))
+    told = Terminal()
+    told.log_message(", ".join(f"{n:,} {action}" for action, n in record.actions.items()))
+    for share in record.shares:
+        shown = f"{format_percent(share.right.value)} % ({format_interval(share.right)})"
+        told.log_message(f"{share.name}: {shown} of {share.right.n:,} as expected")
+    if page is not None:
+        told.log_message(f"page: {page}")
+
+
+def guard_redact(
+    file: Annotated[
+        str, typer.Argument(help="A text, UTF-8; - is the standard input.", allow_dash=True)
+    ],
+) -> None:
+    """Print a text with a numbered mark in place of every identifier.
+
+    Example: medtune guard redact letter.txt
+    """
+    from medtune.guardrails.privacy.identifiers import redact_text
+
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} cannot be read: {first_line(error)}", expected="a text, UTF-8"
+        ) from error
+    typer.echo(redact_text(text), nl=False)
 
 
 def monitor_report(

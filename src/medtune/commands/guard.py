@@ -1,22 +1,37 @@
-"""Train the learned guard (`medtune guard train`); see `workflows.guard_benchmark` for the test."""
+"""Train the learned guard, check lines of a file, redact texts (`medtune guard ...`).
+
+`workflows.guard_benchmark` has the test on the shipped cases.
+"""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medtune.analysis.calibration import ScoredOptions, fit_temperature
+from medtune.core.errors import InputError, first_line
 from medtune.core.intervals import wilson_interval
 from medtune.core.progress import Progress
+from medtune.core.provenance import collect_provenance
 from medtune.core.records import Proportion
 from medtune.core.run_folder import write_atomic
+from medtune.core.schemas.guard_check import CheckedLine, GuardCheckRecord, QuestionLine
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import TrainedRecord
 from medtune.data.load import load_split
+from medtune.guardrails.benchmark.check_lines import (
+    check_line,
+    find_missed,
+    is_as_expected,
+    measure_shares,
+)
 from medtune.guardrails.classifier.fit import train_classifier
 from medtune.guardrails.classifier.learned import (
     DEFAULT_CLASSIFIER_FILE,
@@ -27,6 +42,8 @@ from medtune.guardrails.classifier.learned import (
 )
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
+from medtune.reports.guard_check import write_guard_check
+from medtune.workflows.guard_benchmark import load_guards
 
 PASSING_DATA = "starter:train"
 """Exam questions that the learned guard must let pass."""
@@ -59,6 +76,89 @@ def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
         held_out_orders=_measure_accuracy(order_shares, orders, PIECE_LABELS),
         duration_s=time.perf_counter() - start,
     )
+
+
+def check_file(
+    file: Path,
+    emit: Callable[[CheckedLine], None],
+    *,
+    policy: Path | None = None,
+    learned: Path | None = None,
+    page: Path | None = None,
+) -> GuardCheckRecord:
+    """Run the guards on every line of a JSON Lines file, and summarize what they say.
+
+    Args:
+        file: A line has `id`, `stem` and `options`; `expected` actions and `expected_spans` are
+            compared with what is found.
+        emit: Takes what the guards say to each line, in order.
+        policy: Policy file; None is the starter policy.
+        learned: File of the learned guard; None is the shipped one.
+        page: File of a page with the lines that are not as expected; None writes none.
+
+    Raises:
+        InputError: The file cannot be read, or a line is no question; earlier lines are emitted.
+        MedtuneError: Policy, learned guard or page cannot be used.
+    """
+    rules, judge = load_guards(policy, learned)
+    pairs: list[tuple[QuestionLine, CheckedLine]] = []
+    times: list[float] = []
+    for line in _read_lines(file):
+        start = time.perf_counter()
+        checked = check_line(line, rules, judge)
+        times.append(1000 * (time.perf_counter() - start))
+        emit(checked)
+        pairs.append((line, checked))
+    times.sort()
+    record = GuardCheckRecord(
+        file=file.name,
+        policy=rules.version,
+        policy_hash=rules.hash,
+        learned_hash=judge.trained.hash,
+        actions=dict(sorted(Counter(checked.action for _, checked in pairs).items())),
+        shares=measure_shares(pairs),
+        p50_ms=statistics.median(times),
+        p95_ms=times[int(0.95 * (len(times) - 1))],
+        provenance=collect_provenance(),
+    )
+    if page is not None:
+        wrong = [(*pair, find_missed(*pair)) for pair in pairs if not is_as_expected(*pair)]
+        write_guard_check(page, record, wrong)
+    return record
+
+
+def _read_lines(file: Path) -> Iterator[QuestionLine]:
+    """Read the lines of a file, checked one by one.
+
+    Raises:
+        InputError: The file cannot be read, is empty, or a line is no question.
+    """
+    found = 0
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, text in enumerate(lines, 1):
+                if text.strip():
+                    found += 1
+                    yield _parse_line(text, f"{file}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} cannot be read: {first_line(error)}", expected="a file of JSON lines, UTF-8"
+        ) from error
+    if not found:
+        raise InputError(f"{file} is empty", expected="a line for each question")
+
+
+def _parse_line(text: str, place: str) -> QuestionLine:
+    try:
+        return QuestionLine.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = "".join(f"{part}." for part in fault["loc"])[:-1]
+        raise InputError(
+            f"{place}: {field}{': ' if field else ''}{fault['msg']}",
+            expected='JSON with "id", "stem" and "options", such as '
+            '{"id": "1", "stem": "Which?", "options": ["this", "that"]}',
+        ) from error
 
 
 def _fit_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:

@@ -16,8 +16,12 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.evaluation.score import score_options
 from medtune.guardrails.benchmark.measure import CountChanged, GuardBenchmark
-from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
-from medtune.guardrails.policy import load_policy
+from medtune.guardrails.classifier.learned import (
+    LinearGuard,
+    load_classifier,
+    load_default_classifier,
+)
+from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import resolve_prompt_defaults
 
@@ -36,10 +40,7 @@ def benchmark_guards(
     Raises:
         MedtuneError: Policy, learned guard or model cannot be used.
     """
-    rules, judge = (
-        load_policy(policy),
-        load_classifier(learned) if learned else load_default_classifier(),
-    )
+    rules, judge = load_guards(policy, learned)
     gauge = GuardBenchmark(rules, judge)
     changed = _count_changed_answers(model, progress) if model else None
     figures = [figure for half in ("dev", "held") for figure in gauge.measure_half(half, changed)]
@@ -54,6 +55,16 @@ def benchmark_guards(
         guards_p95_ms=times[int(0.95 * len(times))],
         provenance=collect_provenance(),
     )
+
+
+def load_guards(policy: Path | None, learned: Path | None) -> tuple[Policy, LinearGuard]:
+    """Load a policy and a learned guard; None are the shipped ones.
+
+    Raises:
+        MedtuneError: One of the files cannot be used.
+    """
+    judge = load_classifier(learned) if learned else load_default_classifier()
+    return load_policy(policy), judge
 
 
 def _count_changed_answers(name: str, progress: Progress) -> CountChanged:

@@ -1,0 +1,134 @@
+"""Anybody's lines against the guards: what is printed, counted, and shown on the page."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import CommandLine
+
+NAMED = {
+    "id": 7,
+    "stem": "Mr Karl Weber, 54, has chest pain. Which drug is given first?",
+    "options": ["Aspirin", "Heparin, as Mrs Ada Brown had"],
+    "source": "somebody's own field",
+}
+PLAIN = {
+    "id": "p",
+    "stem": "Which vitamin prevents scurvy?",
+    "options": ["Ascorbic acid", "Retinol"],
+}
+
+
+def write(path: Path, *lines: dict[str, Any] | str) -> str:
+    texts = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+    path.write_text("".join(f"{text}\n" for text in texts))
+    return str(path)
+
+
+def test_every_line_is_answered(medtune: CommandLine, tmp_path: Path) -> None:
+    code, out, err = medtune("guard", "check", write(tmp_path / "q.jsonl", NAMED, "", PLAIN))
+    assert code == 0
+    named, plain = map(json.loads, out.splitlines())
+    assert named["id"] == "7"
+    assert [(s["field"], s["kind"]) for s in named["spans"]] == [
+        ("stem", "name"), ("options.1", "name")
+    ]  # fmt: skip
+    stem, option = named["spans"]
+    assert NAMED["stem"][stem["start"] : stem["end"]] == "Karl Weber"
+    assert NAMED["options"][1][option["start"] : option["end"]] == "Ada Brown"
+    assert named["redacted"]["stem"].startswith("Mr [name 1], 54,")
+    assert named["redacted"]["options"] == ["Aspirin", "Heparin, as Mrs [name 2] had"]
+    assert "privacy.redacted" in named["reasons"]
+    assert plain == {
+        "id": "p", "action": "allow", "reasons": [], "spans": [],
+        "redacted": {"stem": PLAIN["stem"], "options": PLAIN["options"], "subject": None},
+    }  # fmt: skip
+    assert "1 allow" in err
+
+
+def test_what_is_too_large_is_refused_unread(medtune: CommandLine, tmp_path: Path) -> None:
+    large = {**PLAIN, "stem": "Mr Karl Weber " * 1000}
+    _, out, _ = medtune("guard", "check", write(tmp_path / "q.jsonl", large))
+    found = json.loads(out)
+    assert (found["action"], found["reasons"]) == ("refuse", ["size.stem"])
+    assert (found["spans"], found["redacted"]) == ([], None)
+
+
+def test_what_is_expected_is_counted_and_errors_are_shown(
+    medtune: CommandLine, tmp_path: Path
+) -> None:
+    spans = [
+        {"field": "stem", "start": 3, "end": 13, "kind": "name"},
+        {"field": "stem", "start": 41, "end": 45, "kind": "name"},  # "drug" is none
+    ]
+    lines = (
+        {**NAMED, "expected": ["allow", "annotate", "defer"], "expected_spans": spans},
+        {**PLAIN, "expected": "refuse"},
+        {**PLAIN, "id": "untouched", "expected": "allow", "expected_spans": []},
+        {**NAMED, "id": "touched<", "expected_spans": []},
+    )
+    page = tmp_path / "errors.html"
+    code, _, err = medtune(
+        "guard", "check", write(tmp_path / "q.jsonl", *lines), "--page", str(page), "--out", "o"
+    )
+    assert code == 0
+    said = " ".join(err.split())
+    assert "identifier: name: 50.0 %" in said
+    assert "refuse: 0.0 %" in said
+    assert "no identifier: 50.0 %" in said
+    html = page.read_text()
+    assert "3 lines not as expected" in html
+    assert "allow where refuse is expected" in html
+    assert '<mark class="missed" title="name, missed">drug</mark>' in html
+    assert '<mark class="found" title="name, found">Karl Weber</mark>' in html
+    assert "touched&lt;" in html
+    assert ">untouched<" not in html
+    assert len((tmp_path / "o").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2: Invalid JSON"),
+        ('{"id": "a", "options": []}', "line 2: stem: Field required"),
+        ('{"id": "a", "stem": 3}', "line 2: stem: "),
+        ('{"id": "a", "stem": "b", "expected": "allowed"}', "line 2: expected.0: "),
+    ],
+)
+def test_a_line_that_is_no_question_is_named(
+    medtune: CommandLine, tmp_path: Path, line: str, said: str
+) -> None:
+    code, out, err = medtune("guard", "check", write(tmp_path / "q.jsonl", PLAIN, line))
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert len(out.splitlines()) == 1, "what came before is not lost"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe"])
+def test_what_is_no_file_of_lines_is_refused(
+    medtune: CommandLine, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    code, out, err = medtune("guard", "check", str(tmp_path / "q.jsonl"))
+    assert (code, out) == (2, "")
+    assert "q.jsonl" in err
+
+
+def test_a_text_is_redacted(medtune: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear Mrs Ada Brown,\ncall 07700 900318.\nMrs Ada Brown")
+    code, out, _ = medtune("guard", "redact", str(tmp_path / "letter.txt"))
+    assert code == 0
+    assert out == "Dear Mrs [name 1],\ncall [phone 2].\nMrs [name 1]"
+
+
+def test_the_standard_input_is_redacted() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "medtune", "guard", "redact", "-"],
+        input=b"Mr Karl Weber, 54\n", capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"Mr [name 1], 54\n"
