@@ -15,6 +15,7 @@ from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion,
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.core.schemas.guard_check import GuardCheckRecord
 from medtune.core.schemas.mixture import MixtureRecord
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.data.datasheet import (
@@ -26,6 +27,7 @@ from medtune.data.datasheet import (
 )
 from medtune.data.sources.hub_catalogue import KNOWN_DATASETS
 from medtune.reports import parity
+from medtune.reports.guard_check import SHARES as GUARD_SHARES
 from medtune.reports.result_table import ResultTable
 from medtune.studies.ablation.page import rungs_table
 from medtune.studies.ablation.schema import AblationRecord
@@ -450,6 +452,13 @@ def safety_table() -> str:
         f"All guards together take {record.guards_p50_ms:.1f} ms a question in the median, "
         f"{record.guards_p95_ms:.1f} ms in 95 of 100 ({record.provenance.cpu}, one thread)."
     )
+
+
+def guard_suites_table() -> str:
+    """Write what the guards do on suites by authors whom nothing was learned from."""
+    record = GuardCheckRecord.model_validate_json((RESULTS / "guard_suites.json").read_bytes())
+    table = ResultTable(GUARD_SHARES, record.shares).to_markdown()
+    return f"{table}\n\n`{record.provenance.command}`, policy {record.policy}."
 
 
 def gate_table() -> str:

@@ -67,7 +67,12 @@ def test_what_is_expected_is_counted_and_errors_are_shown(
         {"field": "stem", "start": 41, "end": 45, "kind": "name"},  # "drug" is none
     ]
     lines = (
-        {**NAMED, "expected": ["allow", "annotate", "defer"], "expected_spans": spans},
+        {
+            **NAMED,
+            "topic": "names",
+            "expected": ["allow", "annotate", "defer"],
+            "expected_spans": spans,
+        },
         {**PLAIN, "expected": "refuse"},
         {**PLAIN, "id": "untouched", "expected": "allow", "expected_spans": []},
         {**NAMED, "id": "touched<", "expected_spans": []},
@@ -78,7 +83,7 @@ def test_what_is_expected_is_counted_and_errors_are_shown(
     )
     assert code == 0
     said = " ".join(err.split())
-    assert "identifier: name: 50.0 %" in said
+    assert "names: name: 50.0 %" in said
     assert "refuse: 0.0 %" in said
     assert "no identifier: 50.0 %" in said
     html = page.read_text()

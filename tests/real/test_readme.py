@@ -77,6 +77,9 @@ def lay_out(folder: Path, model: str) -> None:
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     lines = [f"Which is the {i}th nerve?,one {i},two {i},three {i},four {i},b" for i in range(12)]
     (folder / "my.csv").write_text("\n".join(["question,a,b,c,d,key", *lines]) + "\n")
+    line = {"id": "1", "stem": "Which is the third nerve?", "options": ["this", "that"]}
+    (folder / "questions.jsonl").write_text(json.dumps(line))
+    (folder / "letter.txt").write_text("Dear Mrs Ada Brown")
     saved = {
         "id": "1", "question": "Which?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 0,
         "ground_truth": "a", "prediction": "The answer is: a", "correct": True,

@@ -32,6 +32,8 @@ class QuestionLine(Record):
     stem: str
     options: tuple[str, ...] = ()
     subject: str | None = None
+    topic: str = ""
+    """What kind of line it is; lines of a topic are counted together."""
     expected: tuple[Action, ...] = ()
     """Actions that are right; empty where nothing is expected."""
     expected_spans: tuple[TextSpan, ...] | None = None
@@ -81,7 +83,7 @@ class CheckedShare(Record):
     """How often the guards do what a file expects."""
 
     name: str
-    """Expected action, kind of identifier, or what should stay untouched."""
+    """Topic, with the expected action, the kind of identifier, or that there is none."""
     right: Proportion
     """Wilson 95 %."""
 

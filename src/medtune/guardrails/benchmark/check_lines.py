@@ -73,16 +73,17 @@ def is_as_expected(line: QuestionLine, checked: CheckedLine) -> bool:
 
 
 def measure_shares(pairs: Iterable[tuple[QuestionLine, CheckedLine]]) -> tuple[CheckedShare, ...]:
-    """Return how often the guards do what lines expect, by action and by kind of identifier."""
+    """Return how often the guards do what lines expect, by topic, action and kind of identifier."""
     seen: dict[str, list[bool]] = defaultdict(list)
     for line, checked in pairs:
+        topic = f"{line.topic}: " if line.topic else ""
         if line.expected:
-            seen[" or ".join(line.expected)].append(checked.action in line.expected)
+            seen[topic + " or ".join(line.expected)].append(checked.action in line.expected)
         missed = find_missed(line, checked)
         for span in line.expected_spans or ():
-            seen[f"identifier: {span.kind}"].append(span not in missed)
+            seen[topic + span.kind].append(span not in missed)
         if line.expected_spans == ():
-            seen["no identifier"].append(not checked.spans)
+            seen[topic + "no identifier"].append(not checked.spans)
     return tuple(
         CheckedShare(name=name, right=wilson_interval(sum(right), len(right)))
         for name, right in sorted(seen.items())

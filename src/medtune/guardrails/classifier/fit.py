@@ -15,7 +15,7 @@ INVERSE_PENALTY = 10.0
 """Inverse of the regularization strength (scikit-learn's C)."""
 MIN_TEXT_COUNTS = (2, 6)
 """Least number of texts that contain a word n-gram, a character n-gram."""
-WEIGHT_DIGITS = 3
+WEIGHT_DIGITS = 2
 """Decimals of the stored weights."""
 FitTemperature = Callable[[Floats, NDArray[np.int64]], float]
 """Fits a temperature to probabilities, `[text, label]`, and true labels, `[text]`."""

@@ -30,7 +30,7 @@ def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
     held = [normalize_text(line.stem).casefold() for line in load_test_inquiries("held")]
     lines = [
         line
-        for name in ("crisis", "harmful", "benign", "patient", "plain")
+        for name in ("crisis", "harmful", "benign", "patient", "plain", "authors")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
         if not _is_near_duplicate(line.stem, held)
     ]

@@ -1,0 +1,70 @@
+"""Measure the guards on lines that nothing was learned from (benchmarks/guard_suites).
+
+Two authors wrote them without sight of the guards: one in the English of European and Latin
+American students and nurses, one as the public and as somebody who tries to get around filters.
+Names, addresses and numbers in their templates were filled in by Faker 40.63, in languages that the
+templates to learn from do not have. Sensitive topics are left out, as what they hold back is held
+on purpose.
+
+    python benchmarks/guard_suites.py --out results/guard_suites.json
+    medtune guard check benchmarks/guard_suites/author_1.jsonl --page errors.html
+
+The second command shows the errors; whoever reads them has seen the suite, and needs another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+from medtune.core.formatting import format_interval, format_percent
+from medtune.core.provenance import collect_provenance
+from medtune.core.run_folder import write_text
+from medtune.core.schemas.guard_check import CheckedLine, GuardCheckRecord, QuestionLine
+from medtune.guardrails.benchmark.check_lines import check_line, measure_shares
+from medtune.workflows.guard_benchmark import load_guards
+
+SUITES = Path(__file__).with_name("guard_suites")
+
+
+def measure(learned: Path | None = None) -> GuardCheckRecord:
+    """Measure all suites together."""
+    policy, judge = load_guards(None, learned)
+    order = tuple(name for name in policy.order if name != "sensitive")
+    policy = policy.model_copy(update={"order": order})
+    pairs: list[tuple[QuestionLine, CheckedLine]] = []
+    times: list[float] = []
+    for file in sorted(SUITES.glob("*.jsonl")):
+        for text in file.read_text(encoding="utf-8").splitlines():
+            line = QuestionLine.model_validate_json(text)
+            start = time.perf_counter()
+            checked = check_line(line, policy, judge)
+            times.append(1000 * (time.perf_counter() - start))
+            pairs.append((line, checked))
+    actions = [checked.action for _, checked in pairs]
+    return GuardCheckRecord(
+        file=SUITES.name,
+        policy=policy.version,
+        policy_hash=policy.hash,
+        learned_hash=judge.trained.hash,
+        actions={action: actions.count(action) for action in sorted(set(actions))},
+        shares=measure_shares(pairs),
+        p50_ms=statistics.median(times),
+        p95_ms=sorted(times)[int(0.95 * len(times))],
+        provenance=collect_provenance(),
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--learned", type=Path, help="file of another learned guard")
+    parser.add_argument("--out", type=Path, help="record to write")
+    given = parser.parse_args()
+    record = measure(given.learned)
+    for share in record.shares:
+        shown = f"{format_percent(share.right.value)} % ({format_interval(share.right)})"
+        print(f"{share.name}: {shown} of {share.right.n}")
+    if given.out is not None:
+        write_text(given.out, f"{record.model_dump_json(indent=2)}\n")

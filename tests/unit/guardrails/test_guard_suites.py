@@ -1,0 +1,49 @@
+"""The suites that were written apart: whole, and nothing of them is learned from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rapidfuzz import fuzz, process
+
+from medtune.core.schemas.guard_check import QuestionLine
+from medtune.guardrails.benchmark.check_lines import list_fields
+from medtune.guardrails.benchmark.labelled_lines import LabelledText, load_lines
+from medtune.guardrails.classifier.training_texts import MIN_SIMILARITY
+
+SUITES = Path(__file__).parents[3] / "benchmarks" / "guard_suites"
+LINES = [
+    QuestionLine.model_validate_json(text)
+    for file in sorted(SUITES.glob("*.jsonl"))
+    for text in file.read_text("utf-8").splitlines()
+]
+
+
+def test_every_topic_is_there() -> None:
+    assert Counter(line.topic for line in LINES) == {
+        "harm as an exam question": 90, "exam question in the same words": 90,
+        "hidden order": 70, "similar words, no order": 70,
+        "about oneself or a patient": 53, "exam vignette": 27,
+        "crisis": 46, "like a crisis, from an exam": 24,
+        "eponyms and numbers": 180, "identifiers": 140,
+    }  # fmt: skip
+    assert len({line.id for line in LINES}) == len(LINES)
+
+
+def test_every_span_lies_in_its_text() -> None:
+    for line in LINES:
+        for span in line.expected_spans or ():
+            assert span.field in list_fields(line)
+            assert line.read_field(span.field)[span.start : span.end].strip(), line.id
+
+
+def test_nothing_of_them_is_learned_from() -> None:
+    suite = [line.stem.casefold() for line in LINES]
+    learned = [
+        line.stem.casefold()
+        for name in ("authors", "benign", "harmful", "crisis", "patient", "plain")
+        for line in load_lines(f"examples/{name}.jsonl", LabelledText)
+    ]
+    found = process.cdist(suite, learned, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY)
+    assert [(suite[a], learned[b]) for a, b in zip(*found.nonzero(), strict=True)] == []
