@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.conftest import CommandLine
 
-NAMED = {
+NAMED: dict[str, Any] = {
     "id": 7,
     "stem": "Mr Karl Weber, 54, has chest pain. Which drug is given first?",
     "options": ["Aspirin", "Heparin, as Mrs Ada Brown had"],
