@@ -33,6 +33,8 @@ ASKING = [name for name in NAMES if any(p.required for p in COMMANDS[tuple(name.
 """Commands that do nothing without an input."""
 MAKING = {"keys add"}
 """Commands whose argument is a name for something new."""
+READING = {"guard redact"}
+"""Commands that take any text."""
 
 
 def arguments(name: str) -> list[Any]:
@@ -69,7 +71,9 @@ def test_a_command_without_its_input_is_a_usage_error(medtune: CommandLine, name
         (name, bad)
         for name in NAMES
         for bad in ("nowhere", "taken", "taken/below", "nothing.json", "folder", "")
-        if arguments(name) and not (name in MAKING and bad)
+        if arguments(name)
+        and not (name in MAKING and bad)
+        and not (name in READING and bad in ("taken", "nothing.json"))
     ],
 )
 def test_nonsense_is_told_in_a_sentence(
