@@ -33,7 +33,7 @@ ASKING = [name for name in NAMES if any(p.required for p in COMMANDS[tuple(name.
 """Commands that do nothing without an input."""
 MAKING = {"keys add"}
 """Commands whose argument is a name for something new."""
-READING = {"guard redact"}
+REDACTING = {"guard redact"}
 """Commands that take any text."""
 
 
@@ -73,7 +73,7 @@ def test_a_command_without_its_input_is_a_usage_error(medtune: CommandLine, name
         for bad in ("nowhere", "taken", "taken/below", "nothing.json", "folder", "")
         if arguments(name)
         and not (name in MAKING and bad)
-        and not (name in READING and bad in ("taken", "nothing.json"))
+        and not (name in REDACTING and bad in ("taken", "nothing.json"))
     ],
 )
 def test_nonsense_is_told_in_a_sentence(
