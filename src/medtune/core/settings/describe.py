@@ -7,7 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel
@@ -122,7 +122,9 @@ def _describe_type(annotation: Any) -> str:
         return f"list of {inner}{'s' if inner.replace(' ', '').isalpha() else ''}"
     if origin is dict:
         return "tables by name"
-    if parts:  # a union, or an annotated type
+    if origin is Annotated:
+        return _describe_type(parts[0])
+    if parts:  # a union
         return " or ".join(_describe_type(part) for part in parts if part is not NoneType)
     names = {str: "text", int: "whole number", float: "number", bool: "true | false"}
     return names.get(annotation, str(annotation))

@@ -79,3 +79,9 @@ def test_settings_are_written_and_refused_before_anything_is(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="greater than 0"):
         write_experiment(tmp_path / "x.toml", settings={"training.epochs": 0})
     assert [path.name for path in tmp_path.iterdir()] == [place.name]
+
+
+def test_no_type_is_described_by_its_address(tmp_path: Path) -> None:
+    text = write_experiment(tmp_path / "own.toml").read_text()
+    assert "<function" not in text
+    assert "AfterValidator" not in text
