@@ -291,7 +291,9 @@ def open_book_table() -> str:
     """Write the accuracies of searches, readers and a mixture on MedMCQA's validation split."""
     best = EvaluationRecord.model_validate_json((RESULTS / "search_best_passage.json").read_bytes())
     search = _searched_medmcqa()
-    reader = ComparisonRecord.model_validate_json((RESULTS / "open_book.json").read_bytes())
+    reader = _untrained_reader()
+    learned, with_reader = _trained_reader()
+    assert with_reader.evaluation is not None, "it was applied to the reported questions"
     mixture = MixtureRecord.model_validate_json((RESULTS / "mixture.json").read_bytes())
     mixed = mixture.evaluation
     assert mixed is not None, "it was applied to the reported questions"
@@ -305,13 +307,68 @@ def open_book_table() -> str:
             *_accuracy_cells(reader.accuracy_b),
             _signed(reader),
         ],
+        [
+            "the same, fine-tuned to read such passages",
+            *_accuracy_cells(learned.accuracy_b),
+            _signed(learned),
+        ],
         ["search: best passage", *_open_book_cells(best), ""],
         ["search: seven features, fitted weights", *_open_book_cells(search.evaluation), ""],
+        [
+            "mixture of the fine-tuned reader and this search",
+            *_open_book_cells(with_reader.evaluation),
+            f"{_signed(with_reader.comparisons[1])} over search",
+        ],
         ["Qwen2.5-Coder-1.5B by letter, closed book", *_accuracy_cells(alone.accuracy_a), ""],
         ["search on the same questions", *_accuracy_cells(beside.accuracy_a), ""],
-        ["mixture of these two", *_open_book_cells(mixed), f"{_signed(beside)} over search"],
+        [
+            "mixture of the 1.5B model and the search",
+            *_open_book_cells(mixed),
+            f"{_signed(beside)} over search",
+        ],
     ]
     return markdown_table(["answer model", "n", "correct % (95 %)", "paired, points (95 %)"], rows)
+
+
+def ladder_table() -> str:
+    """Write what a small model knows of MedMCQA, step by step from chance up."""
+    closed, (learned, mixture) = _untrained_reader(), _trained_reader()
+    over_search = mixture.comparisons[1]
+    assert mixture.evaluation is not None, "it was applied to the reported questions"
+    majority = mixture.evaluation.majority
+    rows = [
+        ["chance", f"{100 * mixture.evaluation.chance:.1f}", ""],
+        [f"always {mixture.evaluation.majority_letter}", _share(majority), ""],
+        ["text search in the training questions", _share(over_search.accuracy_a), ""],
+        ["SmolLM2-135M", _share(closed.accuracy_a), ""],
+        [
+            "the same, each option behind its best passage",
+            _share(closed.accuracy_b),
+            _signed(closed),
+        ],
+        ["fine-tuned to read such passages", _share(learned.accuracy_b), _signed(learned)],
+        [
+            "this reader and the search together",
+            _share(over_search.accuracy_b),
+            f"{_signed(over_search)} over the search",
+        ],
+    ]
+    n = f"{closed.n:,}"
+    return markdown_table(["MedMCQA", f"correct % (95 %), n = {n}", "paired, points (95 %)"], rows)
+
+
+def _untrained_reader() -> ComparisonRecord:
+    """Read the comparison of the base model's closed and open book."""
+    return ComparisonRecord.model_validate_json((RESULTS / "open_book.json").read_bytes())
+
+
+def _trained_reader() -> tuple[ComparisonRecord, MixtureRecord]:
+    """Read what training added to the open book, and the mixture with the search."""
+    learned, mixture = (RESULTS / name for name in ("reader.json", "reader_mixture.json"))
+    return (
+        ComparisonRecord.model_validate_json(learned.read_bytes()),
+        MixtureRecord.model_validate_json(mixture.read_bytes()),
+    )
 
 
 def open_book_study_table() -> str:
