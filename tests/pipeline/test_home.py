@@ -11,7 +11,7 @@ from tests.conftest import CommandLine
 import medtune as mt
 from medtune.core.config import load_experiment
 from medtune.core.errors import InputError
-from medtune.core.experiment import Experiment
+from medtune.core.experiment import Experiment, NotebookExperiment
 from medtune.core.run_folder import expand_home
 from medtune.data.sources.sources import parse_data_ref
 from medtune.models.model_argument import resolve_model_argument
@@ -68,6 +68,8 @@ def test_an_experiment(home: Path) -> None:
     assert found.prompt.system == "~/ is home."
     made = Experiment.model_validate({"retrieval": {"kind": "shared", "index": "~/index"}})
     assert made.retrieval.index == f"{home}/index"
+    made_notebook = NotebookExperiment.model_validate({"recipe": "notebook", "data": "file:~/q"})
+    assert made_notebook.data == f"file:{home}/q"
 
 
 def test_folders(home: Path, tmp_path: Path) -> None:

@@ -485,7 +485,7 @@ class NotebookExperiment(Record):
     """Seed of the samples and of the training."""
     model: PathOrName = "hub:HuggingFaceTB/SmolLM2-1.7B-Instruct"
     """The base model."""
-    data: str = "hub:openlifescienceai/medmcqa:train"
+    data: PathOrName = "hub:openlifescienceai/medmcqa:train"
     """DATA that both samples are drawn from."""
     columns: ColumnMapping = ColumnMapping()
     """Columns of the data."""
