@@ -15,15 +15,12 @@ The second command shows the errors; whoever reads them has seen the suite, and 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from pathlib import Path
 
+from medtune.commands.guard import check_lines, read_lines
 from medtune.core.formatting import format_interval, format_percent
-from medtune.core.provenance import collect_provenance
 from medtune.core.run_folder import write_text
-from medtune.core.schemas.guard_check import CheckedLine, GuardCheckRecord, QuestionLine
-from medtune.guardrails.benchmark.check_lines import check_line, measure_shares
+from medtune.core.schemas.guard_check import GuardCheckRecord
 from medtune.workflows.guard_benchmark import load_guards
 
 SUITES = Path(__file__).with_name("guard_suites")
@@ -34,27 +31,8 @@ def measure(learned: Path | None = None) -> GuardCheckRecord:
     policy, judge = load_guards(None, learned)
     order = tuple(name for name in policy.order if name != "sensitive")
     policy = policy.model_copy(update={"order": order})
-    pairs: list[tuple[QuestionLine, CheckedLine]] = []
-    times: list[float] = []
-    for file in sorted(SUITES.glob("*.jsonl")):
-        for text in file.read_text(encoding="utf-8").splitlines():
-            line = QuestionLine.model_validate_json(text)
-            start = time.perf_counter()
-            checked = check_line(line, policy, judge)
-            times.append(1000 * (time.perf_counter() - start))
-            pairs.append((line, checked))
-    actions = [checked.action for _, checked in pairs]
-    return GuardCheckRecord(
-        file=SUITES.name,
-        policy=policy.version,
-        policy_hash=policy.hash,
-        learned_hash=judge.trained.hash,
-        actions={action: actions.count(action) for action in sorted(set(actions))},
-        shares=measure_shares(pairs),
-        p50_ms=statistics.median(times),
-        p95_ms=sorted(times)[int(0.95 * len(times))],
-        provenance=collect_provenance(),
-    )
+    lines = [line for file in sorted(SUITES.glob("*.jsonl")) for line in read_lines(file)]
+    return check_lines(lines, SUITES.name, policy, judge)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,12 @@ from medtune.guardrails.classifier.learned import (
     INQUIRY_LABELS,
     PIECE_LABELS,
     ClassifierFile,
+    LinearGuard,
     packed,
 )
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
+from medtune.guardrails.policy import Policy
 from medtune.reports.guard_check import write_guard_check
 from medtune.workflows.guard_benchmark import load_guards
 
@@ -100,20 +102,48 @@ def check_file(
         InputError: The file cannot be read, or a line is no question; earlier lines are emitted.
         MedtuneError: Policy, learned guard or page cannot be used.
     """
-    rules, judge = load_guards(policy, learned)
     pairs: list[tuple[QuestionLine, CheckedLine]] = []
-    times: list[float] = []
-    for line in _read_lines(file):
-        start = time.perf_counter()
-        checked = check_line(line, rules, judge)
-        times.append(1000 * (time.perf_counter() - start))
+
+    def keep(line: QuestionLine, checked: CheckedLine) -> None:
         emit(checked)
         pairs.append((line, checked))
+
+    record = check_lines(read_lines(file), file.name, *load_guards(policy, learned), keep)
+    if page is not None:
+        wrong = [(*pair, find_missed(*pair)) for pair in pairs if not is_as_expected(*pair)]
+        write_guard_check(page, record, wrong)
+    return record
+
+
+def check_lines(
+    lines: Iterable[QuestionLine],
+    name: str,
+    policy: Policy,
+    judge: LinearGuard,
+    keep: Callable[[QuestionLine, CheckedLine], None] = lambda *_: None,
+) -> GuardCheckRecord:
+    """Run the guards on lines, and summarize what they say.
+
+    Args:
+        lines: At least one.
+        name: Name of the file for the record.
+        policy: The policy.
+        judge: The learned guard.
+        keep: Takes every line with what the guards say to it, in order.
+    """
+    pairs: list[tuple[QuestionLine, CheckedLine]] = []
+    times: list[float] = []
+    for line in lines:
+        start = time.perf_counter()
+        checked = check_line(line, policy, judge)
+        times.append(1000 * (time.perf_counter() - start))
+        keep(line, checked)
+        pairs.append((line, checked))
     times.sort()
-    record = GuardCheckRecord(
-        file=file.name,
-        policy=rules.version,
-        policy_hash=rules.hash,
+    return GuardCheckRecord(
+        file=name,
+        policy=policy.version,
+        policy_hash=policy.hash,
         learned_hash=judge.trained.hash,
         actions=dict(sorted(Counter(checked.action for _, checked in pairs).items())),
         shares=measure_shares(pairs),
@@ -121,13 +151,9 @@ def check_file(
         p95_ms=times[int(0.95 * (len(times) - 1))],
         provenance=collect_provenance(),
     )
-    if page is not None:
-        wrong = [(*pair, find_missed(*pair)) for pair in pairs if not is_as_expected(*pair)]
-        write_guard_check(page, record, wrong)
-    return record
 
 
-def _read_lines(file: Path) -> Iterator[QuestionLine]:
+def read_lines(file: Path) -> Iterator[QuestionLine]:
     """Read the lines of a file, checked one by one.
 
     Raises:
@@ -153,9 +179,9 @@ def _parse_line(text: str, place: str) -> QuestionLine:
         return QuestionLine.model_validate_json(text)
     except ValidationError as error:
         fault = error.errors()[0]
-        field = "".join(f"{part}." for part in fault["loc"])[:-1]
+        field = ".".join(map(str, fault["loc"]))
         raise InputError(
-            f"{place}: {field}{': ' if field else ''}{fault['msg']}",
+            ": ".join(filter(None, (place, field, fault["msg"]))),
             expected='JSON with "id", "stem" and "options", such as '
             '{"id": "1", "stem": "Which?", "options": ["this", "that"]}',
         ) from error
