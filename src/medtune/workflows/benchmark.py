@@ -8,10 +8,11 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from medtune.core.intervals import quantile_upper_bound
 from medtune.core.progress import NoProgress
@@ -28,6 +29,8 @@ from medtune.models.open_model import open_model
 from medtune.models.sources import measure_weights_size
 from medtune.models.weights_card import resolve_prompt_defaults
 from medtune.retrieval.evidence import EvidenceFinder
+
+Result = TypeVar("Result")
 
 WARMUP_QUESTIONS = 8
 """Questions asked before anything is timed."""
@@ -67,7 +70,8 @@ def measure_in_subprocess(task: BenchmarkTask) -> tuple[Measurement, Sequence[Pr
     Raises:
         MedtuneError: The model cannot be used.
     """
-    return _measure_batches_in_subprocess(task, _time_in_subprocess(task))
+    latency = _run_in_subprocess(time_single_questions, task)
+    return _run_in_subprocess(measure_batches, task, latency)
 
 
 def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction]]:
@@ -79,20 +83,10 @@ def measure_model(task: BenchmarkTask) -> tuple[Measurement, Sequence[Prediction
     return measure_batches(task, time_single_questions(task))
 
 
-def _time_in_subprocess(task: BenchmarkTask) -> Latency:
-    with _open_subprocess() as pool:
-        return pool.submit(time_single_questions, task).result()
-
-
-def _measure_batches_in_subprocess(
-    task: BenchmarkTask, latency: Latency
-) -> tuple[Measurement, Sequence[Prediction]]:
-    with _open_subprocess() as pool:
-        return pool.submit(measure_batches, task, latency).result()
-
-
-def _open_subprocess() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+def _run_in_subprocess(work: Callable[..., Result], *given: object) -> Result:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, *given).result()
 
 
 def _open(task: BenchmarkTask) -> tuple[AnswerModel, Exam, float]:
