@@ -33,6 +33,10 @@ from medtune.studies.ablation.page import rungs_table
 from medtune.studies.ablation.schema import AblationRecord
 from medtune.studies.decoding.page import points_table
 from medtune.studies.decoding.schema import DecodingRecord
+from medtune.studies.learning_curve.page import CONTRASTS as CURVE_CONTRASTS
+from medtune.studies.learning_curve.page import POINTS as CURVE_POINTS
+from medtune.studies.learning_curve.page import describe_bases
+from medtune.studies.learning_curve.schema import LearningCurveRecord
 from medtune.studies.open_book.page import POINTS as OPEN_BOOK_POINTS
 from medtune.studies.open_book.schema import OpenBookRecord
 
@@ -379,6 +383,18 @@ def open_book_study_table() -> str:
         f"The first {study.n} questions, {study.words} words of each passage, option texts scored; "
         f"`{study.provenance.command}`, {study.cell_s / 60:.0f} minutes on one thread of "
         f"{study.provenance.cpu} beside other work. {study.verdict}"
+    )
+
+
+def learning_curve_table() -> str:
+    """Write the committed learning curve and its contrasts."""
+    study = LearningCurveRecord.model_validate_json((RESULTS / "learning_curve.json").read_bytes())
+    return (
+        f"{ResultTable(CURVE_POINTS, study.points).to_markdown()}\n\n"
+        f"{ResultTable(CURVE_CONTRASTS, study.contrasts).to_markdown()}\n\n"
+        f"{'; '.join(describe_bases(study))}. `{study.provenance.command}`, "
+        f"{study.cell_s / 60:.0f} minutes on two cores of "
+        f"{study.provenance.cpu}. {study.verdict}"
     )
 
 

@@ -143,8 +143,8 @@ def fits(short: float, long: float) -> bool:
 def test_all_patterns_are_there() -> None:
     assert len(PATTERNS) > 150
     assert {name.partition(".")[0] for name in PATTERNS} >= {
-        "crisis", "eponyms", "identifiers", "injection", "inquiry_text", "learned",
-        "person_names", "scope", "sensitive_topics",
+        "crisis", "identifiers", "injection", "inquiry_text", "learned",
+        "scope", "sensitive_topics", "tagger", "template_texts", "train_tagger",
     }  # fmt: skip
 
 

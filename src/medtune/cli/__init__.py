@@ -114,6 +114,7 @@ GROUPS: dict[str, Table] = {
             "Train, benchmark and try the endpoint's guards.",
             {
                 "train": serve.guard_train,
+                "train-tagger": serve.guard_train_tagger,
                 "test": serve.guard_test,
                 "check": serve.guard_check,
                 "redact": serve.guard_redact,

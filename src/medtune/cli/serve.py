@@ -166,6 +166,30 @@ def guard_train(
     print_record(train_guard(out, Terminal()), json)
 
 
+def guard_train_tagger(
+    exam: Annotated[
+        str, typer.Option("--exam", help="Exam questions, as texts without identifiers.")
+    ] = "hub:openlifescienceai/medmcqa:train",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default the shipped one.")
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold-out", metavar="AUTHOR", help="Measure this author's templates; repeatable."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the tagger of names, addresses and telephone numbers on the shipped templates.
+
+    Example: medtune guard train-tagger --out tagger.zip --hold-out author_08
+    """
+    from medtune.commands.guard import train_identifier_tagger
+
+    print_record(train_identifier_tagger(exam, out, hold_out or (), Terminal()), json)
+
+
 def guard_test(
     policy: PolicyFile = None,
     learned: Annotated[

@@ -1,10 +1,11 @@
-"""Train the learned guard, check lines of a file, redact texts (`medtune guard ...`).
+"""Train the learned guard and the tagger, check lines of a file (`medtune guard ...`).
 
 `workflows.guard_benchmark` has the test on the shipped cases.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from medtune.core.records import Proportion
 from medtune.core.run_folder import write_atomic
 from medtune.core.schemas.guard_check import CheckedLine, GuardCheckRecord, QuestionLine
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.core.schemas.safety import TrainedRecord
+from medtune.core.schemas.safety import TaggerTrainedRecord, TrainedRecord
 from medtune.data.load import load_split
 from medtune.guardrails.benchmark.check_lines import (
     check_line,
@@ -32,6 +33,7 @@ from medtune.guardrails.benchmark.check_lines import (
     is_as_expected,
     measure_shares,
 )
+from medtune.guardrails.benchmark.labelled_lines import load_templates
 from medtune.guardrails.classifier.fit import train_classifier
 from medtune.guardrails.classifier.learned import (
     DEFAULT_CLASSIFIER_FILE,
@@ -44,11 +46,20 @@ from medtune.guardrails.classifier.learned import (
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
 from medtune.guardrails.policy import Policy
+from medtune.guardrails.privacy.tagger import (
+    DEFAULT_TAGGER_FILE,
+    IdentifierTagger,
+    write_tagger,
+)
+from medtune.guardrails.privacy.train_tagger import measure_recall, train_tagger
 from medtune.reports.guard_check import write_guard_check
 from medtune.workflows.guard_benchmark import load_guards
 
 PASSING_DATA = "starter:train"
 """Exam questions that the learned guard must let pass."""
+HELD_OUT_EXAM = 2_000
+"""Exam questions on which a tagger is measured."""
+TAGGER_SEED = 17
 
 
 def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
@@ -76,6 +87,57 @@ def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
         pieces=len(pieces),
         held_out_kinds=_measure_accuracy(kind_shares, kinds, INQUIRY_LABELS),
         held_out_orders=_measure_accuracy(order_shares, orders, PIECE_LABELS),
+        duration_s=time.perf_counter() - start,
+    )
+
+
+def train_identifier_tagger(
+    exam: str, out: Path | None, hold_out: Sequence[str], progress: Progress
+) -> TaggerTrainedRecord:
+    """Train the tagger of names, addresses and telephone numbers on the shipped templates.
+
+    Args:
+        exam: Questions that are taken to have no identifiers; the last 2,000 are held out.
+        out: File to write; None replaces the shipped one.
+        hold_out: Authors whose templates are not trained on, but measured.
+        progress: Reports what is trained on.
+
+    Raises:
+        InputError: Too few exam questions, or there is no such author.
+        MedtuneError: The questions cannot be loaded, or the file cannot be written.
+    """
+    start = time.perf_counter()
+    templates = load_templates()
+    if unknown := sorted(set(hold_out) - {line.author for line in templates}):
+        authors = sorted({line.author for line in templates})
+        raise InputError(
+            f"no such author: {', '.join(unknown)}", expected=f"{authors[0]} to {authors[-1]}"
+        )
+    questions = load_split(exam, progress=progress, for_training=True).questions
+    if len(questions) <= HELD_OUT_EXAM:
+        raise InputError(
+            f"{exam} has {len(questions):,} questions",
+            expected=f"more than the {HELD_OUT_EXAM:,} that are held out",
+        )
+    draw = random.Random(TAGGER_SEED)
+    asked = questions[:-HELD_OUT_EXAM]
+    texts = [text for q in asked for text in (q.stem, draw.choice(q.options))]
+    mine = [line for line in templates if line.author not in hold_out]
+    progress.log_message(f"{len(mine):,} templates, {len(texts):,} texts of exam questions")
+    # A file's folder says nothing to others.
+    source = exam if not exam.startswith("file:") else f"file:{Path(exam[5:]).name}"
+    trained, weights = train_tagger(mine, texts, source, TAGGER_SEED)
+    place = out or DEFAULT_TAGGER_FILE
+    write_tagger(place, trained, weights)
+    tagger = IdentifierTagger(trained, weights)
+    others = [line for line in templates if line.author in hold_out]
+    touched = sum(any(tagger.find(q.stem)) for q in questions[-HELD_OUT_EXAM:])
+    return TaggerTrainedRecord(
+        file=str(place),
+        templates=len(mine),
+        exam_texts=len(texts),
+        found=measure_recall(tagger, others, TAGGER_SEED),
+        touched=wilson_interval(touched, HELD_OUT_EXAM),
         duration_s=time.perf_counter() - start,
     )
 

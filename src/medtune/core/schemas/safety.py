@@ -63,6 +63,22 @@ class SafetyRecord(Record):
         return tuple(f for f in self.figures if f.half == "held" and not f.meets_target)
 
 
+class TaggerTrainedRecord(Record):
+    """Result of training the tagger of identifiers."""
+
+    kind: Literal["trained tagger"] = "trained tagger"
+    file: str
+    templates: int
+    exam_texts: int
+    """Stems and options that it was trained on as texts without identifiers."""
+    found: dict[str, Proportion]
+    """By kind, the identifiers of the authors held out of which every letter and digit is found;
+    empty without such authors."""
+    touched: Proportion
+    """Exam questions, not trained on, in whose stem it finds something."""
+    duration_s: float
+
+
 class TrainedRecord(Record):
     """Result of training the learned guard."""
 

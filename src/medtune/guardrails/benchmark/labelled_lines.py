@@ -1,7 +1,7 @@
 """Labelled texts that come with medtune, for training and benchmarks of the guards.
 
-`examples/` is for training; `authors.jsonl` there is by four other authors, each in a register of
-his own. Of `test_cases/`, the half `dev` was seen while the rules were written,
+`examples/` is for training; `authors.jsonl` there is by four other authors, and `templates/` by
+seventeen, each in a register of his own. Of `test_cases/`, the half `dev` was seen while the rules were written,
 and is used for training as well; the half `held` was not.
 """
 
@@ -86,12 +86,35 @@ class EponymText(LabelledLine):
     eponyms: tuple[str, ...]
 
 
+class TemplateText(LabelledLine):
+    """A text with marked identifiers, or one without any: `Dear <name>{given} {family}</name>`.
+
+    The marks are name, address and phone; what stands in braces is drawn.
+    """
+
+    kind: Literal["template", "clean"]
+    text: str
+
+    @property
+    def author(self) -> str:
+        """Name of the author, as in the file's name."""
+        return self.id.partition("-")[0]
+
+
 def load_test_inquiries(half: LabelledHalf | None = None) -> list[LabelledText]:
     """Load the test cases of crises, harm, patients and look-alikes, or one half of them."""
     return [
         line
         for name in ("crisis", "harmful", "benign", "patient")
         for line in load_lines(f"test_cases/{name}.jsonl", LabelledText, half)
+    ]
+
+
+def load_templates() -> list[TemplateText]:
+    """Load the templates of all authors."""
+    names = sorted(file.name for file in (DATA_DIR / "examples" / "templates").glob("*.jsonl"))
+    return [
+        line for name in names for line in load_lines(f"examples/templates/{name}", TemplateText)
     ]
 
 

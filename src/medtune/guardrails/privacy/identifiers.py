@@ -1,8 +1,8 @@
 """Find and redact personal identifiers; eponyms and medical numbers are kept.
 
-It uses patterns, words that announce identifiers, check digits and given names, and no model: a
-name without a title, relation, cue or given name is not found. Ages and the dates of treatment are
-kept, because questions ask about them.
+Names, addresses and telephone numbers are tagged by a model that learned from other authors' texts;
+what has a format is found by patterns, words that announce it, and check digits. Ages and the dates
+of treatment are kept, because questions ask about them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from medtune.guardrails.privacy.check_digits import (
     is_luhn_valid,
     is_nhs_number,
     is_verhoeff_valid,
-    keep_digits,
 )
 from medtune.guardrails.privacy.patterns import (
-    UPPER,
-    WORD,
     IdentifierPattern,
     PatternMatch,
     identifier_pattern,
 )
-from medtune.guardrails.privacy.person_names import NAME_PATTERNS, SECOND_NAME, is_second_name
+from medtune.guardrails.privacy.tagger import load_default_tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +47,6 @@ _BORN = (
     r"(?:\bd\.?[ /]?o\.?[ /]?b\.?|\bdate of birth|\bday of birth|\bbirth ?(?:date|day)|\bborn|\bn[ée]e?(?:\(e\))? le|"
     r"\bnaissance|\bnacimiento|\bnascita|\bnascimento|\bgeb(?:oren|urtsdatum)?\.?|\bgeboortedatum|\bf[øö]dt?\b|"
     r"\bdoğum tarihi|\bb\.(?= ?\d)|生年月日|생년월일|出生日期)"
-)
-_POSTCODE = (
-    r"(?:[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b"  # United Kingdom
-    r"|[A-Z]{2},? \d{5}(?:-\d{4})?\b"  # United States
-    r"|[A-Z]{2,3},? (?!(?:19|20)\d\d)\d{4}\b"  # Australia
-    r"|[A-Z]{2},? [A-Z]\d[A-Z] ?\d[A-Z]\d\b"  # Canada
-    rf"|[{UPPER}][\w'-]+,?[ -]+\d{{6}}\b"  # India
-    rf"|(?!(?:19|20)\d\d\b)\d{{4,5}} [{UPPER}][\w'-]+)"  # much of Europe
-)
-_PLACE = rf"(?:[{UPPER}][\w'./-]{{0,40}}+|\d[\w/º.-]{{0,40}}+|rue|des?|du|la|y|of|the|and|upon|der|am|im|von|izq|dcha)"
-_DOOR = r"\b(?:(?i:flat|apt\.?|apartment|block|unit|house|door|room|suite|plot|h\.? ?no\.?)(?: no\.?)? ?[\w/-]+, ){0,4}"
-_STREET = (
-    r"(?:street|st|road|rd|lane|ln|avenue|ave|drive|dr|close|court|ct|mews|terrace|gardens|crescent|"
-    r"place|square|way|row|walk|hill|grove|park|boulevard|blvd|highway|parade|bend|steps|cottages?|"
-    r"quay|view|rise|green|nagar|marg|colony|layout|stra(?:ss|ß)e|platz|weg|gasse|allee)"
 )
 _OPEN = r"(?:[ ]?(?:number|no\b\.?|nos\b\.?|id\b|code\b|#|nr\b\.?|ref(?:erence)?\b\.?))"
 _IS = r"(?:[ ](?:is|are|was|under|ending|reads)){0,3}[\s,:#.=()]{1,3}"
@@ -97,26 +79,8 @@ _SCIENCE = (
 """Prefixes of trial, paper, gene and substance numbers."""
 
 
-def _is_address(place: PatternMatch) -> bool:
-    """Return whether it is an address: it has a house number, or names and a British postcode."""
-    found = place.matched_text
-    amount = re.search(r"\b(?:mg|mL|mmol|IU|mcg|units?)\b", found) is not None
-    front = re.sub(rf"{_POSTCODE}$", "", found)
-    british = re.search(r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}$", found) is not None
-    named = re.search(rf"[{UPPER}]\w*[a-zß-ÿ]", found) is not None
-    return (
-        named and not amount and (len(keep_digits(front)) > 0 or (british and front.count(" ") > 1))
-    )
-
-
 def _is_phone(place: PatternMatch) -> bool:
-    dated = re.match(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b", place.matched_text)
-    amount = re.match(r"\s*(?:IU|mg|mL|units?)\b", place.after)
-    return 7 <= len(place.digits) <= 15 and not dated and not amount
-
-
-def _is_long_phone(place: PatternMatch) -> bool:
-    return _is_phone(place) and len(place.digits) >= 9
+    return 7 <= len(place.digits) <= 15
 
 
 def _is_record_number(place: PatternMatch) -> bool:
@@ -211,30 +175,6 @@ IDENTIFIER_PATTERNS: tuple[IdentifierPattern, ...] = (
         "record", r"\b\d{3}[ -]\d{3}[ -]\d{4}\b", check=lambda p: is_nhs_number(p.matched_text)
     ),
     identifier_pattern(
-        "address", rf"{_DOOR}(?:{_PLACE}[ ,]++){{1,9}}?{_POSTCODE}", check=_is_address, case=True
-    ),
-    identifier_pattern(
-        "address",
-        rf"{_DOOR}\b\d{{1,5}}(?:[A-Za-z]| bis|[/-]\d+\w?)?,? (?:{_PLACE}[ ,]++){{0,4}}?(?i:{_STREET})\b(?:, {WORD})*",
-        check=_is_address,
-        case=True,
-    ),
-    identifier_pattern(
-        "address",
-        rf"\b{WORD}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|damm) \d+\w?(?:, {_POSTCODE})?",
-        case=True,
-    ),
-    identifier_pattern(
-        "address",
-        rf"\b(?:Via|Viale|Calle|Rua|Avenida|Rue|rue|Corso|Plaza) (?:\w+ ){{1,4}}\d+(?:, {_POSTCODE})?",
-        case=True,
-    ),
-    identifier_pattern(
-        "address",
-        r"\bp\.? ?o\.? box \d+(?:,(?: (?-i:[A-Z])\w+){1,3}(?:,? (?-i:[A-Z]{2,3}))? \d{4,6}\b)?",
-    ),
-    identifier_pattern("address", r"〒\d{3}-\d{4}[^\n;,.]*"),
-    identifier_pattern(
         "record", rf"\b{_RECORDS}\b\.?{_OPEN}{{0,4}}{_IS}{_VALUE}", check=_is_record_number
     ),
     identifier_pattern(
@@ -267,33 +207,15 @@ IDENTIFIER_PATTERNS: tuple[IdentifierPattern, ...] = (
         "phone", r"\+\d{1,3}[ ().-]{0,2}(?:\d[ ().-]{0,2}){6,12}\d", check=_is_phone
     ),
     identifier_pattern(
-        "phone",
-        r"(?<![\w-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b",
-        check=_is_phone,
-    ),
-    identifier_pattern("phone", r"\(0\d{1,4}\) ?\d{3,4}[ -]?\d{3,4}\b", check=_is_phone),
-    identifier_pattern(
-        "phone", r"(?<![\w./-])0\d{1,4}(?:[ ./-]{1,3}\d{2,4}){2,5}(?![\w/])", check=_is_long_phone
-    ),
-    identifier_pattern("phone", r"(?<![\w./-])0\d{2,5}[ -]\d{5,8}\b", check=_is_long_phone),
-    identifier_pattern("phone", r"(?<![\w./-])0\d{9,10}\b", check=_is_phone),
-    identifier_pattern(
-        "phone", r"(?<![\w./-])[6-9]\d{4}[ -]?\d{5}\b", r"(?<![\w.-])555-\d{4}\b", check=_is_phone
-    ),
-    identifier_pattern(
-        "phone",
-        r"\b(?:phone|tel(?:ephone)?|mobile|cell|fax|ring|call|text|dial|bleep|pager|whatsapp|kontakt|"
-        r"contact|reach\w*|handy|telefon\w*|landline|sms|m[óo]vil|电话|전화)\b[^\n\d+]{0,30}?(?P<it>\d[\d ()./-]{5,16}\d)",
-        check=_is_phone,
-    ),
-    identifier_pattern(
         "phone", r"\b(?:bleep|pager|beep|ext(?:ension|n)?)\b\.?[ :#]{0,2}(?P<it>\d[\d-]{1,8})\b"
     ),
-    *NAME_PATTERNS,
+    # As DICOM and HL7 write names.
+    identifier_pattern("name", r"\b[A-Z][\w'-]{1,40}+\^[A-Z][\w'-]+(?:\^[\w.]+)*", case=True),
 )
 _BESIDE_A_NAME = re.compile(
     rf",? \((?P<it>{_DATE})\)|[ ,\t|]{{1,3}}(?P<sexed>{_DATE})[ ,\t|]{{1,3}}[MF]\b"
 )
+_NOT_TAKEN = re.compile(r"[^\W_](?:[^\0]*[^\W_])?")
 _WITHOUT_DIGITS = ("name", "email", "web")
 """Kinds that need no digit; a text without digits is searched for these only."""
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
@@ -316,10 +238,20 @@ def find_identifiers(text: str) -> list[Identifier]:
             if sign.check(PatternMatch(text, start, end)):
                 taken.append(Identifier(sign.kind, start, end))
                 ended = end
-        # Blanked out, so that nothing is found twice.
-        left = _replace_spans(left, taken[known:], lambda one: "\0" * (one.end - one.start))
-    taken += _find_adjacent(text, left, taken)
+        left = _blank(left, taken[known:])
+    tagged = [
+        Identifier(kind, *part.span())
+        for kind, start, end in load_default_tagger().find(text)
+        for part in _NOT_TAKEN.finditer(left, start, end)
+    ]
+    taken += tagged
+    taken += _find_adjacent(text, _blank(left, tagged), taken)
     return sorted(taken, key=lambda found: found.start)
+
+
+def _blank(text: str, spans: Iterable[Identifier]) -> str:
+    """Blank out what was found, so that nothing is found twice."""
+    return _replace_spans(text, spans, lambda one: "\0" * (one.end - one.start))
 
 
 def _match_span(match: re.Match[str]) -> tuple[int, int]:
@@ -329,17 +261,11 @@ def _match_span(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _find_adjacent(text: str, left: str, taken: list[Identifier]) -> Iterator[Identifier]:
-    """Find birth dates and second names beside names, and numbers shaped like record numbers."""
+    """Find birth dates beside names, and numbers shaped like record numbers."""
     shapes = {_digit_shape(text[one.start : one.end]) for one in taken if one.kind == "record"}
     for one in taken:
-        if one.kind != "name":
-            continue
-        if date := _BESIDE_A_NAME.match(left, one.end):
+        if one.kind == "name" and (date := _BESIDE_A_NAME.match(left, one.end)):
             yield Identifier("birth", *_match_span(date))
-        elif second := SECOND_NAME.match(left, one.end):
-            start, end = _match_span(second)
-            if is_second_name(PatternMatch(text, start, end)):
-                yield Identifier("name", start, end)
     for token in linear_search.find_all(_TOKEN, left) if shapes else ():
         shape = _digit_shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:

@@ -9,14 +9,13 @@ from functools import cached_property
 
 from medtune.guardrails.privacy.check_digits import keep_digits
 
-_SENTENCE = re.compile(r"[.?!](?=\s)|\n")
 CONTEXT_LENGTH = 160
-"""Characters of context before and after a match."""
+"""Characters of context after a match."""
 
 
 @dataclass(frozen=True)
 class PatternMatch:
-    """A match, from start to end in a whole text, and its context."""
+    """A match, from start to end in a whole text, and what follows it."""
 
     text: str
     start: int
@@ -33,20 +32,9 @@ class PatternMatch:
         return keep_digits(self.matched_text)
 
     @cached_property
-    def before(self) -> str:
-        """The text before the match, in its sentence."""
-        return _SENTENCE.split(self.text[max(0, self.start - CONTEXT_LENGTH) : self.start])[-1]
-
-    @cached_property
     def after(self) -> str:
         """The text after the match."""
         return self.text[self.end : self.end + CONTEXT_LENGTH]
-
-    @cached_property
-    def rest_of_sentence(self) -> str:
-        """The text after the match, to the end of its sentence."""
-        stop = _SENTENCE.search(self.after)
-        return self.after[: stop.end()] if stop else self.after
 
 
 Check = Callable[[PatternMatch], bool]
@@ -81,8 +69,3 @@ def identifier_pattern(
     """
     flags = 0 if case else re.IGNORECASE
     return IdentifierPattern(kind, re.compile("|".join(ways), flags), check)
-
-
-UPPER = "A-ZÀ-ÖØ-Þ" + "".join(chr(c) for c in range(0x100, 0x250) if chr(c).isupper())
-WORD = rf"[{UPPER}](?:(?>[\w'’]{{0,30}}?[a-zß-ÿ])[\w'’]*|\.)(?:-[{UPPER}][\w'’]+){{0,4}}"
-"""A capitalized word, or an initial."""
