@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXTRAS = {
-    "guard": ("sklearn",),
+    "guard": ("faker", "sklearn"),
     "serve": (
         "alembic",
         "fastapi",

@@ -401,7 +401,16 @@ def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", "medmcqa", "medmcqa-full", "notebook", "ablation", "open-book"]
+    "name",
+    [
+        "quickstart",
+        "medmcqa",
+        "medmcqa-full",
+        "notebook",
+        "ablation",
+        "open-book",
+        "learning-curve",
+    ],
 )
 def test_the_experiments_that_come_along_are_without_fault(name: str) -> None:
     path = Path(__file__).parents[3] / "experiments" / f"{name}.toml"
@@ -426,7 +435,7 @@ def test_a_path_is_not_taken_for_a_name(path: str) -> None:
 
 
 def test_an_unknown_name_lists_the_experiments_that_come_along() -> None:
-    with pytest.raises(ConfigError, match=r"shipped are ablation, medmcqa, .*quickstart"):
+    with pytest.raises(ConfigError, match=r"shipped are ablation, learning-curve, .*quickstart"):
         load_experiment(Path("quikstart"))
 
 
