@@ -345,8 +345,9 @@ def ladder_table() -> str:
         [f"always {mixture.evaluation.majority_letter}", _share(majority), ""],
         ["text search in the training questions", _share(over_search.accuracy_a), ""],
         ["SmolLM2-135M", _share(closed.accuracy_a), ""],
+        _closed_book_row(),
         [
-            "the same, each option behind its best passage",
+            "untrained, each option behind its best passage",
             _share(closed.accuracy_b),
             _signed(closed),
         ],
@@ -359,6 +360,26 @@ def ladder_table() -> str:
     ]
     n = f"{closed.n:,}"
     return markdown_table(["MedMCQA", f"correct % (95 %), n = {n}", "paired, points (95 %)"], rows)
+
+
+def _closed_book_row() -> list[str]:
+    """Write what the most of the learning curve's random questions taught, closed book."""
+    points = [p for p in _learning_curve().points if p.arm.selection == "random"]
+    best = max(points, key=lambda point: point.arm.size)
+    estimates = (
+        (best.accuracy, best.low, best.high, ".1f"),
+        (best.gain, best.gain_low, best.gain_high, "+.1f"),
+    )
+    shown = [
+        f"{100 * value:{spec}} ({100 * low:{spec}}{join}{100 * high:{spec}})"
+        for (value, low, high, spec), join in zip(estimates, ("-", " to "), strict=True)
+    ]
+    return [f"fine-tuned on {best.arm.size:,} questions", *shown]
+
+
+def _learning_curve() -> LearningCurveRecord:
+    """Read the committed learning curve."""
+    return LearningCurveRecord.model_validate_json((RESULTS / "learning_curve.json").read_bytes())
 
 
 def _untrained_reader() -> ComparisonRecord:
@@ -388,7 +409,7 @@ def open_book_study_table() -> str:
 
 def learning_curve_table() -> str:
     """Write the committed learning curve and its contrasts."""
-    study = LearningCurveRecord.model_validate_json((RESULTS / "learning_curve.json").read_bytes())
+    study = _learning_curve()
     return (
         f"{ResultTable(CURVE_POINTS, study.points).to_markdown()}\n\n"
         f"{ResultTable(CURVE_CONTRASTS, study.contrasts).to_markdown()}\n\n"
