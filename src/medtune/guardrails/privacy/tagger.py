@@ -110,8 +110,13 @@ class IdentifierTagger:
         self._lock = threading.Lock()
 
     def find(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """Find identifiers; each is its kind, start and end, in the order of the text."""
+        """Find identifiers; each is its kind, start and end, in the order of the text.
+
+        A word alone, as options often are, is none: by itself it identifies nobody.
+        """
         tokens = split_tokens(text)
+        if sum(token.text[0].isalnum() for token in tokens) < 2:
+            return
         for begin in range(0, len(tokens), _MAX_CHAIN):
             yield from self._find_in_chain(text, tokens[begin : begin + _MAX_CHAIN])
 

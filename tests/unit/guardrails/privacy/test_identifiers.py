@@ -67,6 +67,8 @@ def test_identifiers_are_found(text: str, found: list[tuple[str, str]]) -> None:
         "Werner Syndrome, Marfan syndrome and Down syndrome",
         "Give 0.5-1.5 mg; INR 2.0-3.0; 120/80; T2N1M0; E11.9; PMID 99123456",
         "Ruth Race and Karl Landsteiner wrote on groups. Ann Intern Med. 2005;142(3):233-9",
+        "Ja",
+        "Ramesh",
         "Какой витамин предотвращает цингу?",
         "कौन सा विटामिन स्कर्वी को रोकता है?",
         "壊血病を予防するビタミンはどれか。",
