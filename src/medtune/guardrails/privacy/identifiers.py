@@ -24,7 +24,7 @@ from medtune.guardrails.privacy.patterns import (
     PatternMatch,
     identifier_pattern,
 )
-from medtune.guardrails.privacy.tagger import load_default_tagger
+from medtune.guardrails.privacy.tagger import TAGGED_KINDS, load_default_tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,8 @@ IDENTIFIER_PATTERNS: tuple[IdentifierPattern, ...] = (
     # As DICOM and HL7 write names.
     identifier_pattern("name", r"\b[A-Z][\w'-]{1,40}+\^[A-Z][\w'-]+(?:\^[\w.]+)*", case=True),
 )
+IDENTIFIER_KINDS = tuple(sorted({sign.kind for sign in IDENTIFIER_PATTERNS} | set(TAGGED_KINDS)))
+"""Kinds of identifiers, as marks name them."""
 _BESIDE_A_NAME = re.compile(
     rf",? \((?P<it>{_DATE})\)|[ ,\t|]{{1,3}}(?P<sexed>{_DATE})[ ,\t|]{{1,3}}[MF]\b"
 )

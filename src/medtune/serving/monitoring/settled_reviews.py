@@ -11,15 +11,13 @@ from typing import Any
 from medtune.core.records import Question
 from medtune.core.schemas.corrections import AskersRecord, CorrectionOrigin
 from medtune.data.training_only import correction_id
-from medtune.guardrails.privacy.identifiers import IDENTIFIER_PATTERNS
+from medtune.guardrails.privacy.identifiers import IDENTIFIER_KINDS
 from medtune.serving.schemas import Feedback, Reviewed
 
 CONFLICTING = "conflicting answers"
 REJECTED = "rejected"
 NO_OPTION = "no option chosen"
-_REDACTION_MARK = re.compile(
-    rf"\[(?:{'|'.join(sorted({sign.kind for sign in IDENTIFIER_PATTERNS}))}) \d+\]"
-)
+_REDACTION_MARK = re.compile(rf"\[(?:{'|'.join(IDENTIFIER_KINDS)}) \d+\]")
 
 
 @dataclass(frozen=True, slots=True)

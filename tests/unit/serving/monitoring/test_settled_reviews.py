@@ -167,6 +167,12 @@ def test_an_origin_names_no_reviewer_and_quotes_no_note() -> None:
 # Privacy marks
 
 
+@pytest.mark.parametrize("kind", ["name", "address", "phone", "record", "email"])
+def test_marks_of_every_kind_are_seen(kind: str) -> None:
+    question = Question(id="q", stem=f"Lives at [{kind} 1]?", options=("a", "b"), answer=0)
+    assert has_redaction_mark(question)
+
+
 def test_the_marks_are_those_that_privacy_writes() -> None:
     asked = Inquiry(
         stem="Mr John Fletcher, MRN 4432198, has a cough; ring 0151 496 0123. Which drug?",
