@@ -14,6 +14,7 @@ from medtune.core.schemas.guard_check import (
     TextSpan,
 )
 from medtune.core.schemas.guardrails import Inquiry, strictest_action
+from medtune.guardrails.benchmark.labelled_lines import is_covered
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import Policy
@@ -52,14 +53,13 @@ def list_fields(line: QuestionLine) -> tuple[str, ...]:
 
 def find_missed(line: QuestionLine, checked: CheckedLine) -> list[TextSpan]:
     """Return the expected identifiers of which a letter or digit was not found."""
-    covered = {(one.field, at) for one in checked.spans for at in range(one.start, one.end)}
+    covered = defaultdict[str, set[int]](set)
+    for one in checked.spans:
+        covered[one.field].update(range(one.start, one.end))
     return [
         span
         for span in line.expected_spans or ()
-        if any(
-            line.read_field(span.field)[at : at + 1].isalnum() and (span.field, at) not in covered
-            for at in range(span.start, span.end)
-        )
+        if not is_covered(line.read_field(span.field), span.start, span.end, covered[span.field])
     ]
 
 

@@ -7,6 +7,7 @@ and is used for training as well; the half `held` was not.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -99,6 +100,11 @@ class TemplateText(LabelledLine):
     def author(self) -> str:
         """Name of the author, as in the file's name."""
         return self.id.partition("-")[0]
+
+
+def is_covered(text: str, start: int, end: int, covered: Collection[int]) -> bool:
+    """Return whether every letter and digit of a span is among the covered places."""
+    return all(at in covered or not text[at : at + 1].isalnum() for at in range(start, end))
 
 
 def load_test_inquiries(half: LabelledHalf | None = None) -> list[LabelledText]:

@@ -14,6 +14,7 @@ from medtune.guardrails.benchmark.labelled_lines import (
     IdentifierText,
     InjectionPair,
     Kind,
+    is_covered,
     load_lines,
     load_test_inquiries,
 )
@@ -110,8 +111,7 @@ def _privacy_figures(half: LabelledHalf) -> list[GuardFigure]:
         }
         for span in line.spans:
             start = line.text.index(span.text)
-            places = range(start, start + len(span.text))
-            missed.append(any(line.text[i].isalnum() and i not in covered for i in places))
+            missed.append(not is_covered(line.text, start, start + len(span.text), covered))
     lines = load_lines("test_cases/eponyms.jsonl", EponymText, half)
     touched = [bool(find_identifiers(line.text)) for line in lines]
     return [

@@ -154,46 +154,40 @@ def split_tokens(text: str) -> list[Token]:
 
 
 def describe_tokens(tokens: Sequence[Token], lexicon: Lexicon) -> list[list[str]]:
-    """Return the features of every token: its own, and those of two neighbours on both sides."""
+    """Return the features of every token: its own, and those of three neighbours on both sides."""
     lower = [token.text.casefold() for token in tokens]
+    near = [f"#{len(word)}" if word.isdigit() else word for word in lower]
     shapes = [_shape(token.text) for token in tokens]
     lists = [lexicon.describe(word) for word in lower]
-    glued = [
-        place > 0 and tokens[place - 1].end == token.start for place, token in enumerate(tokens)
-    ]
+    kinds = [f"{shape} {listed}" for shape, listed in zip(shapes, lists, strict=True)]
     about = _describe_lines(lower, lists)
     rows = []
     last = len(tokens) - 1
-    for at in range(len(tokens)):
-        word, shape, listed = lower[at], shapes[at], lists[at]
+    for at, (word, kind) in enumerate(zip(lower, kinds, strict=True)):
         row = [
             "bias",
-            f"0={word}" if not word.isdigit() else f"0#{len(word)}",
-            f"s={shape}",
-            f"l={listed}",
-            f"sl={shape} {listed}",
+            f"0{near[at]}" if word.isdigit() else f"0={word}",
+            f"s={shapes[at]}",
+            f"l={lists[at]}",
+            f"sl={kind}",
             f"p3={word[:3]}",
             f"e2={word[-2:]}",
             f"e3={word[-3:]}",
             f"e4={word[-4:]}",
-            f"glued={glued[at]}",
-            f"a={about[at]} {shape} {listed}",
+            f"glued={at > 0 and tokens[at - 1].end == tokens[at].start}",
+            f"a={about[at]} {kind}",
         ]
         for step in (-3, -2, -1, 1, 2, 3):
-            to = at + step
-            if 0 <= to <= last:
-                near = lower[to] if not lower[to].isdigit() else f"#{len(lower[to])}"
-                row += (f"{step}={near}", f"{step}sl={shapes[to]} {lists[to]}")
+            if 0 <= (to := at + step) <= last:
+                row += (f"{step}={near[to]}", f"{step}sl={kinds[to]}")
             else:
                 row.append(f"{step}=edge")
         if at:
-            row.append(f"-1,0={lower[at - 1]}|{shape} {listed}")
-            row.append(f"-1,0sl={shapes[at - 1]} {lists[at - 1]}|{shape} {listed}")
+            row += (f"-1,0={lower[at - 1]}|{kind}", f"-1,0sl={kinds[at - 1]}|{kind}")
         if at < last:
-            row.append(f"0,1={shape} {listed}|{lower[at + 1]}")
-            row.append(f"0,1sl={shape} {listed}|{shapes[at + 1]} {lists[at + 1]}")
+            row += (f"0,1={kind}|{lower[at + 1]}", f"0,1sl={kind}|{kinds[at + 1]}")
         if 0 < at < last:
-            row.append(f"-1,0,1={shapes[at - 1]}|{shape}|{shapes[at + 1]}")
+            row.append(f"-1,0,1={shapes[at - 1]}|{shapes[at]}|{shapes[at + 1]}")
             row.append(f"-1,1={lower[at - 1]}|{lower[at + 1]}")
         rows.append(row)
     return rows

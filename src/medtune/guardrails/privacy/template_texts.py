@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from medtune.guardrails.privacy.tagger import TAGGED_KINDS
+
 LATIN = tuple(
     "en_GB en_US en_IE en_AU en_NZ en_CA en_IN en_PK en_BD en_KE en_NG en_PH en_TH ha_NG ig_NG "
     "yo_NG tw_GH zu_ZA sw id_ID fil_PH vi_VN tr_TR az_AZ uz_UZ es_ES es_MX es_CO es_AR es_CL pt_BR "
@@ -25,7 +27,7 @@ OTHER_SCRIPTS_SHARE = 0.06
 LOWER_SHARE, UPPER_SHARE = 0.1, 0.03
 """Shares of the texts that are written in lower case, and in capitals."""
 _FIELD = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
-_TAG = re.compile(r"<(/?)(name|address|phone)>")
+_TAG = re.compile(rf"<(/?)({'|'.join(TAGGED_KINDS)})>")
 _CASES: dict[str | None, Callable[[str], str]] = {
     None: str,
     "upper": str.upper,

@@ -18,6 +18,7 @@ from medtune.guardrails.benchmark.labelled_lines import (
     EponymText,
     IdentifierText,
     TemplateText,
+    is_covered,
     load_lines,
 )
 from medtune.guardrails.privacy.tagger import (
@@ -36,9 +37,8 @@ FILLS = 4
 """Texts that are made of every template."""
 EXAM_TEXTS = 80_000
 """Texts of exam questions to train on; words are counted in all of them."""
-CLEAN_COPIES = 8
-COPIES = 2
-"""Times that other labelled texts are repeated."""
+CLEAN_COPIES, COPIES = 8, 2
+"""Times that templates' lines without a person, and other labelled texts, are repeated."""
 KNOWN_SHARE = 0.7
 """Share of the names in the lists while training: others have to be seen by their neighbours."""
 MIN_WORD_COUNT = 3
@@ -154,6 +154,5 @@ def measure_recall(
     for text in (filler.fill(line.text) for line in templates):
         covered = {at for _, *span in tagger.find(text.text) for at in range(*span)}
         for kind, start, end in text.spans:
-            letters = (at for at in range(start, end) if text.text[at].isalnum())
-            seen[kind].append(covered.issuperset(letters))
+            seen[kind].append(is_covered(text.text, start, end, covered))
     return {kind: wilson_interval(sum(hits), len(hits)) for kind, hits in sorted(seen.items())}
