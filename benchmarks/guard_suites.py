@@ -21,18 +21,16 @@ from medtune.commands.guard import check_lines, read_lines
 from medtune.core.formatting import format_interval, format_percent
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.guard_check import GuardCheckRecord
-from medtune.workflows.guard_benchmark import load_guards
+from medtune.workflows.open_guards import open_guards
 
 SUITES = Path(__file__).with_name("guard_suites")
 
 
 def measure(learned: Path | None = None) -> GuardCheckRecord:
     """Measure all suites together."""
-    policy, judge = load_guards(None, learned)
-    order = tuple(name for name in policy.order if name != "sensitive")
-    policy = policy.model_copy(update={"order": order})
+    guards = open_guards(learned=learned).without("sensitive")
     lines = [line for file in sorted(SUITES.glob("*.jsonl")) for line in read_lines(file)]
-    return check_lines(lines, SUITES.name, policy, judge)
+    return check_lines(lines, SUITES.name, guards)
 
 
 if __name__ == "__main__":

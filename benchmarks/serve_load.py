@@ -100,17 +100,14 @@ def score_offline(name: str, questions: Sequence[Question]) -> tuple[float, floa
     Returns:
         Questions/s of both, each the better of two.
     """
-    from medtune.guardrails.classifier.learned import load_default_classifier
-    from medtune.guardrails.policy import load_policy
     from medtune.models.open_model import open_model
     from medtune.models.weights_card import resolve_prompt_defaults
     from medtune.serving.inference.predictor import Predictor
+    from medtune.workflows.open_guards import open_guards
 
     style = resolve_prompt_defaults(name).style
     model = open_model(name, style=style, light=True)
-    predictor = Predictor(
-        model, style, "letter", load_policy(), load_default_classifier(), None, name
-    )
+    predictor = Predictor(model, style, "letter", open_guards(), None, name)
     predictor.predict(questions[:CLIENTS])
     best = [0.0, 0.0]
     for _ in range(2):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from medtune.cli.extras import EXTRAS
+from medtune.guardrails.policy import STARTER_POLICY
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +74,15 @@ def test_a_missing_extra_is_named(tmp_path: Path, extra: str, command: str, pack
     assert found == [2], said
     assert f"this command needs {package}, which is not installed" in said
     assert f"pip install 'medtune[{extra}]'" in said
+
+
+def test_an_engine_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    policy = STARTER_POLICY.read_text().replace("[privacy]\n", '[privacy]\nengine = "presidio"\n')
+    (tmp_path / "p.toml").write_text(policy)
+    (tmp_path / "t.txt").write_text("Mr Karl Weber")
+    found, said = codes(tmp_path, ("presidio",), "guard redact t.txt --policy p.toml")
+    assert found == [2], said
+    assert "pip install 'medtune[presidio]'" in said
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

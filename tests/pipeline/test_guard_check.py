@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import CommandLine
+
+from medtune.guardrails.policy import STARTER_POLICY
+from medtune.guardrails.privacy.tagger import load_default_tagger, write_tagger
 
 NAMED: dict[str, Any] = {
     "id": 7,
@@ -137,3 +141,59 @@ def test_the_standard_input_is_redacted() -> None:
         input=b"Mr Karl Weber, 54\n", capture_output=True, check=True,
     )  # fmt: skip
     assert done.stdout == b"Mr [name 1], 54\n"
+
+
+def presidio_policy(folder: Path) -> str:
+    path = folder / "policy.toml"
+    text = STARTER_POLICY.read_text()
+    path.write_text(text.replace("[privacy]\n", '[privacy]\nengine = "presidio"\n'))
+    return str(path)
+
+
+def test_a_policy_names_presidio(medtune: CommandLine, tmp_path: Path) -> None:
+    wallet = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+    line = {"id": "w", "stem": f"Paid to {wallet} at once. Which?", "options": ["a", "b"]}
+    lines, policy = write(tmp_path / "q.jsonl", line), presidio_policy(tmp_path)
+    for more, spans in (((), 0), (("--policy", policy), 1)):
+        _, out, _ = medtune("guard", "check", lines, *more)
+        assert len(json.loads(out)["spans"]) == spans
+    text = tmp_path / "letter.txt"
+    text.write_text(f"Paid to {wallet} at once.\n")
+    _, out, _ = medtune("guard", "redact", str(text), "--policy", policy)
+    assert out == "Paid to [document 1] at once.\n"
+
+
+def test_another_tagger_is_used(medtune: CommandLine, tmp_path: Path) -> None:
+    shipped = load_default_tagger()
+    never = dict.fromkeys(shipped.trained.thresholds, 1.1)
+    blind = shipped.trained.model_copy(update={"thresholds": never})
+    write_tagger(tmp_path / "blind.zip", blind, shipped._weights)
+    lines = write(tmp_path / "q.jsonl", NAMED)
+    _, out, _ = medtune("guard", "check", lines, "--tagger", str(tmp_path / "blind.zip"))
+    assert json.loads(out)["spans"] == []
+    code, _, err = medtune("guard", "check", lines, "--tagger", lines)
+    assert code == 2
+    assert "cannot be read as a tagger" in err
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "Mr Karl Weber, MRN 4482913, was seen. ",
+        "患者は山田太郎さん、Пациент Иван Петров, रोगी राम कुमार. ",
+        "a\u200bb\u2060c\u202ed\ufe0f ",
+        "x",
+        "\n",
+    ],
+)
+def test_100_kb_are_redacted_in_seconds(medtune: CommandLine, tmp_path: Path, unit: str) -> None:
+    text = (unit * (100_000 // len(unit.encode()) + 1)).encode()[:100_000].decode(errors="ignore")
+    (tmp_path / "large.txt").write_text(text)
+    start = time.process_time()
+    code, out, _ = medtune("guard", "redact", str(tmp_path / "large.txt"))
+    assert time.process_time() - start < 20
+    assert code == 0
+    assert "Weber" not in out
+    line = {"id": "large", "stem": text, "options": [text, "b"]}
+    _, out, _ = medtune("guard", "check", write(tmp_path / "q.jsonl", line))
+    assert json.loads(out)["reasons"][0].startswith("size.")

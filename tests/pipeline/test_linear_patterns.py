@@ -23,8 +23,9 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import linear_search
 from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.inquiry_text import normalize_text
-from medtune.guardrails.pipeline import run_input_guards
+from medtune.guardrails.pipeline import Guards, run_input_guards
 from medtune.guardrails.policy import Policy, load_policy
+from medtune.workflows.open_guards import open_guards
 
 SHORT, LONG = 5000, 20_000
 """Characters; the latter is the longest stem that any policy allows."""
@@ -175,11 +176,9 @@ def test_a_pattern_takes_time_in_proportion_to_the_text(name: str) -> None:
     "unit", ["A'", "Aa, ", "Dr A ", "@a", "ab1. ", "Adam Smith, ", "1-", "\u0315\u0316", "é"]
 )
 def test_all_guards_together_take_time_in_proportion(unit: str) -> None:
-    policy = largest()
-    classifier = load_default_classifier()
+    guards = Guards(largest(), load_default_classifier())
     looks = [
-        seconds(partial(run_input_guards, question(unit, n), policy, classifier), 2)
-        for n in (SHORT, LONG)
+        seconds(partial(run_input_guards, question(unit, n), guards), 2) for n in (SHORT, LONG)
     ]
     assert fits(*looks), f"{unit!r}: {looks}"
 
@@ -215,13 +214,13 @@ def test_folding_is_that_of_unicode_and_sorts_no_long_rows_of_marks() -> None:
 
 def test_characters_that_stand_for_many_count_as_many() -> None:
     inquiry = Inquiry(stem="\ufdfa" * 3000, options=("one", "two"))
-    verdict = run_input_guards(inquiry, load_policy(), load_default_classifier()).verdicts[-1]
+    verdict = run_input_guards(inquiry, open_guards()).verdicts[-1]
     assert (verdict.action, verdict.reason) == ("refuse", "size.stem")
 
 
 def test_what_is_late_is_refused_with_the_crisis_card_until_a_crisis_is_ruled_out() -> None:
     asked = question("a ", 100)
-    looked = run_input_guards(asked, load_policy(), load_default_classifier(), until=0.0)
+    looked = run_input_guards(asked, open_guards(), until=0.0)
     assert [(v.reason, v.action, v.card) for v in looked.verdicts] == [
         ("size.time", "refuse", "crisis")
     ]
@@ -235,5 +234,5 @@ def test_what_is_late_is_refused_with_the_crisis_card_until_a_crisis_is_ruled_ou
             time.sleep(0.3)
             return load_default_classifier().judge(*_)
 
-    last = run_input_guards(asked, slow, Slow(), until=until).verdicts[-1]
+    last = run_input_guards(asked, Guards(slow, Slow()), until=until).verdicts[-1]
     assert (last.reason, last.card) == ("size.time", "scope")

@@ -25,6 +25,7 @@ from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
 from medtune.core.protocols import ContinuationScore, ScoreRequest
 from medtune.core.schemas.dataset import SnapshotManifest
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.policy import load_policy
 from medtune.models.fake import FakeModel
 from medtune.reports.data import write_data_page
@@ -166,8 +167,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         model=Steady("noisy", {}),
         style=PromptStyle(),
         method="letter",
-        policy=load_policy(),
-        classifier=Unlearned(),
+        guards=Guards(load_policy(), Unlearned()),
         calibration=CALIBRATION.model_copy(update={"temperature": 1.0, "threshold": 0.3}),
         release="smollm2-135m-medmcqa",
         index=build_index(passages, [source], tmp_path / "index", "english", NoProgress()),

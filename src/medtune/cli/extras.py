@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXTRAS = {
     "guard": ("faker", "sklearn"),
+    "presidio": ("presidio_analyzer",),
     "serve": (
         "alembic",
         "fastapi",

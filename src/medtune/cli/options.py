@@ -62,6 +62,9 @@ Model = Annotated[
 PolicyFile = Annotated[
     Path | None, typer.Option(help="Policy file; the starter policy without one.")
 ]
+TaggerFile = Annotated[
+    Path | None, typer.Option(help="File of a tagger of names; by default the shipped one.")
+]
 CalibrationFolder = Annotated[
     Path | None,
     typer.Option(

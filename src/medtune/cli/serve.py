@@ -17,6 +17,7 @@ from medtune.cli.options import (
     Json,
     LikelihoodMethod,
     PolicyFile,
+    TaggerFile,
     print_record,
 )
 from medtune.cli.output import Terminal
@@ -195,6 +196,7 @@ def guard_test(
     learned: Annotated[
         Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
     ] = None,
+    tagger: TaggerFile = None,
     model: Annotated[
         str | None, typer.Option(help="Model whose changed answers are counted; by default none.")
     ] = None,
@@ -206,7 +208,7 @@ def guard_test(
     """
     from medtune.workflows.guard_benchmark import benchmark_guards
 
-    record = benchmark_guards(policy, learned, model, Terminal())
+    record = benchmark_guards(policy, learned, model, Terminal(), tagger)
     print_record(record, json)
     if record.unmet_figures:
         raise CheckFailed(
@@ -222,6 +224,7 @@ def guard_check(
     learned: Annotated[
         Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
     ] = None,
+    tagger: TaggerFile = None,
     page: Annotated[
         Path | None, typer.Option(help="Write a page of the lines that are not as expected.")
     ] = None,
@@ -241,7 +244,7 @@ def guard_check(
         line = checked.model_dump_json()
         typer.echo(line) if out is None else kept.append(f"{line}\n")
 
-    record = check_file(file, emit, policy=policy, learned=learned, page=page)
+    record = check_file(file, emit, policy=policy, learned=learned, tagger=tagger, page=page)
     if out is not None:
         write_text(out, "".join(kept))
     told = Terminal()
@@ -257,12 +260,15 @@ def guard_redact(
     file: Annotated[
         str, typer.Argument(help="A text, UTF-8; - is the standard input.", allow_dash=True)
     ],
+    policy: PolicyFile = None,
+    tagger: TaggerFile = None,
 ) -> None:
     """Print a text with a numbered mark in place of every identifier.
 
     Example: medtune guard redact letter.txt
     """
     from medtune.guardrails.privacy.identifiers import redact_text
+    from medtune.workflows.open_guards import open_finder
 
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -271,7 +277,8 @@ def guard_redact(
         raise InputError(
             f"{file} cannot be read: {first_line(error)}", expected="a text, UTF-8"
         ) from error
-    typer.echo(redact_text(text), nl=False)
+    find, _ = open_finder(policy, tagger)
+    typer.echo(redact_text(text, find=find), nl=False)
 
 
 def monitor_report(

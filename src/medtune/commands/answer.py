@@ -11,13 +11,12 @@ from medtune.core.errors import DataError
 from medtune.core.progress import Progress
 from medtune.core.records import MAX_OPTIONS, MIN_OPTIONS, Method
 from medtune.core.schemas.guardrails import Inquiry, strictest_action
-from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.pipeline import run_input_guards
-from medtune.guardrails.policy import load_policy
 from medtune.models.open_index import open_index
 from medtune.serving.inference.reply import build_question, build_reply, reply_status
 from medtune.serving.schemas import AnswerRecord
 from medtune.workflows.load_predictor import find_calibration, load_predictor
+from medtune.workflows.open_guards import open_guards
 
 
 def answer(
@@ -46,10 +45,9 @@ def answer(
         CheckFailed: The model is marked unfit.
         MedtuneError: The model, its calibration or the policy cannot be used.
     """
-    inquiry, rules = _build_inquiry(stem, options), load_policy(policy)
-    classifier = load_default_classifier()
+    inquiry, guards = _build_inquiry(stem, options), open_guards(policy)
     start = time.perf_counter()
-    outcome = run_input_guards(inquiry, rules, classifier)
+    outcome = run_input_guards(inquiry, guards)
     request_id, verdicts = uuid.uuid4().hex, outcome.verdicts
     name, evaluation = find_calibration(model, calibration, method)
     if outcome.inquiry is None or strictest_action(verdicts) == "refuse":
@@ -57,7 +55,7 @@ def answer(
     else:
         passages = open_index(index) if index is not None else None
         predictor = load_predictor(
-            name, evaluation, method, rules, classifier, progress, unfit=unfit, index=passages
+            name, evaluation, method, guards, progress, unfit=unfit, index=passages
         )
         start = time.perf_counter()
         (scores,) = predictor.predict([build_question(inquiry, outcome.inquiry)])

@@ -40,12 +40,11 @@ from medtune.guardrails.classifier.learned import (
     INQUIRY_LABELS,
     PIECE_LABELS,
     ClassifierFile,
-    LinearGuard,
     packed,
 )
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
-from medtune.guardrails.policy import Policy
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.privacy.tagger import (
     DEFAULT_TAGGER_FILE,
     IdentifierTagger,
@@ -53,7 +52,7 @@ from medtune.guardrails.privacy.tagger import (
 )
 from medtune.guardrails.privacy.train_tagger import measure_recall, train_tagger
 from medtune.reports.guard_check import write_guard_check
-from medtune.workflows.guard_benchmark import load_guards
+from medtune.workflows.open_guards import open_guards
 
 PASSING_DATA = "starter:train"
 """Exam questions that the learned guard must let pass."""
@@ -148,6 +147,7 @@ def check_file(
     *,
     policy: Path | None = None,
     learned: Path | None = None,
+    tagger: Path | None = None,
     page: Path | None = None,
 ) -> GuardCheckRecord:
     """Run the guards on every line of a JSON Lines file, and summarize what they say.
@@ -158,11 +158,12 @@ def check_file(
         emit: Takes what the guards say to each line, in order.
         policy: Policy file; None is the starter policy.
         learned: File of the learned guard; None is the shipped one.
+        tagger: File of the tagger of names; None is the shipped one.
         page: File of a page with the lines that are not as expected; None writes none.
 
     Raises:
         InputError: The file cannot be read, or a line is no question; earlier lines are emitted.
-        MedtuneError: Policy, learned guard or page cannot be used.
+        MedtuneError: Policy, learned guard, tagger, an engine or page cannot be used.
     """
     pairs: list[tuple[QuestionLine, CheckedLine]] = []
 
@@ -170,7 +171,7 @@ def check_file(
         emit(checked)
         pairs.append((line, checked))
 
-    record = check_lines(read_lines(file), file.name, *load_guards(policy, learned), keep)
+    record = check_lines(read_lines(file), file.name, open_guards(policy, learned, tagger), keep)
     if page is not None:
         wrong = [(*pair, find_missed(*pair)) for pair in pairs if not is_as_expected(*pair)]
         write_guard_check(page, record, wrong)
@@ -180,8 +181,7 @@ def check_file(
 def check_lines(
     lines: Iterable[QuestionLine],
     name: str,
-    policy: Policy,
-    judge: LinearGuard,
+    guards: Guards,
     keep: Callable[[QuestionLine, CheckedLine], None] = lambda *_: None,
 ) -> GuardCheckRecord:
     """Run the guards on lines, and summarize what they say.
@@ -189,24 +189,24 @@ def check_lines(
     Args:
         lines: At least one.
         name: Name of the file for the record.
-        policy: The policy.
-        judge: The learned guard.
+        guards: The guards.
         keep: Takes every line with what the guards say to it, in order.
     """
     pairs: list[tuple[QuestionLine, CheckedLine]] = []
     times: list[float] = []
     for line in lines:
         start = time.perf_counter()
-        checked = check_line(line, policy, judge)
+        checked = check_line(line, guards)
         times.append(1000 * (time.perf_counter() - start))
         keep(line, checked)
         pairs.append((line, checked))
     times.sort()
     return GuardCheckRecord(
         file=name,
-        policy=policy.version,
-        policy_hash=policy.hash,
-        learned_hash=judge.trained.hash,
+        policy=guards.policy.version,
+        policy_hash=guards.policy.hash,
+        learned_hash=guards.learned_hash,
+        engines=guards.engines,
         actions=dict(sorted(Counter(checked.action for _, checked in pairs).items())),
         shares=measure_shares(pairs),
         p50_ms=statistics.median(times),

@@ -22,8 +22,6 @@ from medtune.core.progress import NoProgress, Progress
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
 from medtune.core.run_folder import as_optional_path, as_path
-from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
-from medtune.guardrails.policy import load_policy
 from medtune.models.adapters.adapter_pools import AdapterPools
 from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
@@ -51,6 +49,7 @@ from medtune.serving.server import check_port, run_server
 from medtune.serving.storage.audit_heads import Anchor
 from medtune.serving.storage.store import Store
 from medtune.workflows.load_predictor import find_calibration, load_predictor, own_index
+from medtune.workflows.open_guards import open_guards
 from medtune.workflows.progress_bars import choose_progress
 from medtune.workflows.starter_search import STARTER_SEARCH
 
@@ -298,8 +297,7 @@ class PredictorLoader:
             name,
             evaluation,
             self.method,
-            load_policy(self.policy),
-            load_default_classifier(),
+            open_guards(self.policy),
             self.progress,
             unfit=self.unfit,
             index=self.index,
@@ -327,8 +325,9 @@ class PredictorLoader:
             model=model,
             style=release.style,
             method=release.method,
-            policy=load_policy(objects.object_path(release.files[POLICY].sha256)),
-            classifier=load_classifier(objects.object_path(release.files[LEARNED].sha256)),
+            guards=open_guards(
+                *(objects.object_path(release.files[name].sha256) for name in (POLICY, LEARNED))
+            ),
             calibration=release.calibration,
             release=release.name,
             index=self.index or own_index(model),

@@ -1,21 +1,35 @@
-"""Run the input guards on an inquiry, in the policy's order."""
+"""Run the input guards on an inquiry, in the policy's order.
+
+A moderation model on a server comes last: it reads what the others left, with its identifiers
+redacted.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medtune.core.schemas.guardrails import GuardName, GuardVerdict, Inquiry
+from medtune.core.schemas.guardrails import (
+    GuardName,
+    GuardVerdict,
+    Inquiry,
+    strictest_action,
+)
 from medtune.guardrails.classifier.learned import LearnedGuard
 from medtune.guardrails.input_rules.crisis import detect_crisis
 from medtune.guardrails.input_rules.injection import detect_injection
 from medtune.guardrails.input_rules.scope import check_scope
 from medtune.guardrails.input_rules.sensitive_topics import detect_sensitive_topic
 from medtune.guardrails.inquiry_text import InquiryText, normalize_text
+from medtune.guardrails.moderation import ModerationGuard
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
-from medtune.guardrails.privacy.identifiers import redact_inquiry
+from medtune.guardrails.privacy.identifiers import (
+    IdentifierFinder,
+    find_identifiers,
+    redact_inquiry,
+)
 from medtune.guardrails.rules import make_verdict
 
 Guard = Callable[[InquiryText, Policy], GuardVerdict]
@@ -32,6 +46,38 @@ WINDOW_OVERLAP = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Guards:
+    """A policy with what its guards need.
+
+    Attributes:
+        policy: The guards, their order and strictness.
+        classifier: The learned guard.
+        learned_hash: Hash of its weights; empty for a custom one.
+        find_identifiers: Finds what is redacted.
+        privacy_engine: Name and version of the engine that finds it; None for medtune's own.
+        moderation: Asks a moderation model; None if the policy names none.
+    """
+
+    policy: Policy
+    classifier: LearnedGuard
+    learned_hash: str = ""
+    find_identifiers: IdentifierFinder = find_identifiers
+    privacy_engine: str | None = None
+    moderation: ModerationGuard | None = None
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names and versions of the engines that are not medtune's own."""
+        asked = self.moderation and self.moderation.engine
+        return tuple(engine for engine in (self.privacy_engine, asked) if engine)
+
+    def without(self, name: GuardName) -> Guards:
+        """Return the guards without one of them."""
+        order = tuple(kept for kept in self.policy.order if kept != name)
+        return replace(self, policy=self.policy.model_copy(update={"order": order}))
+
+
+@dataclass(frozen=True, slots=True)
 class GuardOutcome:
     """The result of the input guards."""
 
@@ -43,21 +89,24 @@ class GuardOutcome:
 
 
 def run_input_guards(
-    inquiry: Inquiry,
-    policy: Policy,
-    classifier: LearnedGuard,
-    subjects: Collection[str] = (),
-    until: float = math.inf,
+    inquiry: Inquiry, guards: Guards, subjects: Collection[str] = (), until: float = math.inf
 ) -> GuardOutcome:
-    """Run the input guards on an inquiry until one refuses.
+    """Run all input guards on an inquiry until one refuses.
 
     Args:
         inquiry: As received.
-        policy: The guards, their order and strictness.
-        classifier: The learned guard.
+        guards: The guards.
         subjects: Known subjects besides the policy's: those of the calibration.
         until: Deadline on the monotonic clock, in seconds; unfinished guards refuse then.
     """
+    return moderate(run_local_guards(inquiry, guards, subjects, until), guards)
+
+
+def run_local_guards(
+    inquiry: Inquiry, guards: Guards, subjects: Collection[str] = (), until: float = math.inf
+) -> GuardOutcome:
+    """Run the input guards that ask no server; see `run_input_guards`."""
+    policy = guards.policy
     verdicts: list[GuardVerdict] = []
     subject = find_listed_subject(inquiry.subject, (*policy.subjects, *subjects))
     clean: Inquiry | None = None
@@ -66,7 +115,7 @@ def run_input_guards(
         inquiry if subject is None else inquiry.model_copy(update={"subject": None})
     )
     for name in policy.order:
-        if name in ANSWER_GUARDS:
+        if name in ANSWER_GUARDS or name == "moderation":
             continue
         if time.monotonic() > until:
             verdict = timeout_verdict(verdicts)
@@ -76,17 +125,29 @@ def run_input_guards(
                 urgent = scan_for_crisis(inquiry, policy, until)
                 return GuardOutcome(None, (verdict, urgent) if urgent else (verdict,))
         elif name == "privacy":
-            marked = redact_inquiry(reading.inquiry)
+            marked = redact_inquiry(reading.inquiry, guards.find_identifiers)
             found = marked != reading.inquiry
             clean = marked.model_copy(update={"subject": subject})
             verdict = make_verdict("privacy", "annotate", "privacy.redacted" if found else None)
+            verdict = verdict.model_copy(update={"engine": guards.privacy_engine})
         else:
-            guard = classifier.judge if name == "classifier" else RULE_GUARDS[name]
+            guard = guards.classifier.judge if name == "classifier" else RULE_GUARDS[name]
             verdict = _run_guard(name, guard, reading, policy)
         verdicts.append(verdict)
         if verdict.action == "refuse":
             break
     return GuardOutcome(clean, tuple(verdicts))
+
+
+def moderate(outcome: GuardOutcome, guards: Guards) -> GuardOutcome:
+    """Ask the moderation model, if there is one, about an inquiry that no other guard refused."""
+    refused = strictest_action(outcome.verdicts) == "refuse"
+    if guards.moderation is None or outcome.inquiry is None or refused:
+        return outcome
+    # Of the redacted inquiry; its earlier turns are as received.
+    earlier = (redact_inquiry(turn, guards.find_identifiers) for turn in outcome.inquiry.earlier)
+    clean = outcome.inquiry.model_copy(update={"earlier": tuple(earlier)})
+    return replace(outcome, verdicts=(*outcome.verdicts, guards.moderation.judge(clean)))
 
 
 def find_listed_subject(subject: str | None, known: Collection[str]) -> str | None:

@@ -15,6 +15,9 @@ from medtune.core.schemas.guardrails import Action, GuardName
 
 Topic = Literal["dosing", "oncology", "pregnancy", "paediatrics", "emergency"]
 Keep = Literal["none", "queued", "redacted"]
+ModerationModel = Literal[
+    "llama-guard", "granite-guardian", "shieldgemma", "gpt-oss-safeguard", "openai-moderation"
+]
 REQUIRED_GUARDS: tuple[GuardName, ...] = ("size", "privacy", "crisis", "scope")
 """Guards that every policy must have."""
 ANSWER_GUARDS: tuple[GuardName, ...] = ("confidence", "output")
@@ -50,6 +53,18 @@ class Privacy(Record):
     of every request."""
     days: int = Field(default=30, ge=1)
     """Days after which a request and all that belongs to it are deleted."""
+    engine: Literal["presidio"] | None = None
+    """presidio: Presidio's recognizers find identifiers, too. None: medtune's alone."""
+    spacy_model: str | None = None
+    """Installed spaCy model whose entities Presidio takes for names, such as en_core_web_lg."""
+    score: Probability | None = None
+    """Least score of Presidio that counts; 0.5 by default."""
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine is None and (self.spacy_model is not None or self.score is not None):
+            raise ValueError('spacy_model and score are Presidio\'s: say engine = "presidio"')
+        return self
 
 
 class Strictness(Record):
@@ -79,6 +94,22 @@ class ClassifierPolicy(Strictness):
     """Least probability of a crisis at which the crisis card is shown."""
     order: Probability = 0.9
     """Least probability of an injected instruction, by sentence or option, at which it acts."""
+
+
+class Moderation(Strictness):
+    """A moderation model on a server that speaks OpenAI's API."""
+
+    action: Action = "defer"
+    model: ModerationModel
+    """Whose published prompt and labels are used."""
+    server: str
+    """Where it is served: remote:URL#NAME."""
+    timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """Longest that one request may take, seconds."""
+    unavailable: Literal["defer", "refuse"] = "defer"
+    """Action where it does not answer in time, or answers with none of its labels."""
+    ignore: tuple[str, ...] = ()
+    """Labels that do not count, such as S6 (specialized advice) of Llama Guard."""
 
 
 class Confidence(Strictness):
@@ -124,6 +155,8 @@ class Policy(Record):
     injection: Strictness = Field(default_factory=lambda: Strictness(action="refuse"))
     sensitive: Sensitive = Field(default_factory=Sensitive)
     classifier: ClassifierPolicy = Field(default_factory=ClassifierPolicy)
+    moderation: Moderation | None = None
+    """None if no moderation model is asked."""
     confidence: Confidence = Field(default_factory=Confidence)
     evidence: EvidenceRule | None = None
     """None if a passage never decides."""
@@ -139,6 +172,11 @@ class Policy(Record):
         places = [name in ANSWER_GUARDS for name in self.order]
         if places != sorted(places):
             raise ValueError(f"{' and '.join(ANSWER_GUARDS)} look at answers: they come last")
+        if ("moderation" in self.order) != (self.moderation is not None):
+            raise ValueError("moderation has a section and a place in the order, or neither")
+        inputs = [name for name in self.order if name not in ANSWER_GUARDS]
+        if self.moderation is not None and inputs[-1] != "moderation":
+            raise ValueError("moderation comes last of the guards that look at questions")
         if self.crisis.action != "refuse" or self.scope.action != "refuse":
             raise ValueError("crisis and scope refuse: nothing milder keeps the model out")
         return self

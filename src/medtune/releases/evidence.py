@@ -33,7 +33,6 @@ from medtune.data.load import Split
 from medtune.evaluation.exam import Exam
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.evaluation.run_exam import evaluate_or_reuse
-from medtune.guardrails.classifier.learned import LearnedGuard, load_classifier
 from medtune.models.open_index import open_index
 from medtune.models.open_model import open_model
 from medtune.models.search_model import SearchModel
@@ -64,6 +63,7 @@ from medtune.retrieval.index import read_index_manifest
 from medtune.workflows.benchmark import LATENCY_QUESTIONS, BenchmarkTask, measure_in_subprocess
 from medtune.workflows.build_index import build_train_index
 from medtune.workflows.guard_benchmark import benchmark_guards
+from medtune.workflows.open_guards import open_guards
 from medtune.workflows.parity_gate import ParityGate
 from medtune.workflows.search_baseline import evaluate_search
 from medtune.workflows.search_reference import SearchedSplit
@@ -149,9 +149,7 @@ def collect_evidence(
         )
         progress.log_message("guards: both halves of the test cases")
         found["safety"] = benchmark_guards(policy, learned, None, progress)
-        found["served"] = _measure_served(
-            candidate, mine, (suite, frozen), load_classifier(learned), progress
-        )
+        found["served"] = _measure_served(candidate, mine, (suite, frozen), learned, progress)
         if candidate.scheme and options.original:
             found["packed"] = _measure_packed(candidate, mine, options, place, progress)
         timed = work / f"bench-{candidate.id[:SHORT_ID_LENGTH]}.json"
@@ -383,7 +381,7 @@ def _measure_served(
     candidate: Release,
     mine: EvaluatedRelease,
     suite: tuple[Suite, QuestionTable],
-    learned: LearnedGuard,
+    learned: Path,
     progress: Progress,
 ) -> ServedRecord:
     """Measure the endpoint's parity on the frozen suite."""
@@ -409,8 +407,7 @@ def _measure_served(
         model=model,
         style=candidate.style,
         method=candidate.method,
-        policy=PARITY_POLICY,
-        classifier=learned,
+        guards=open_guards(PARITY_POLICY, learned),
         calibration=None,
         release=candidate.name,
         open_book=replace(evidence, excluded=leaks) if evidence is not None else None,

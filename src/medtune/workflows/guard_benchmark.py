@@ -16,18 +16,17 @@ from medtune.core.schemas.guardrails import Inquiry
 from medtune.core.schemas.safety import SafetyRecord
 from medtune.evaluation.score import score_options
 from medtune.guardrails.benchmark.measure import CountChanged, GuardBenchmark
-from medtune.guardrails.classifier.learned import (
-    LinearGuard,
-    load_classifier,
-    load_default_classifier,
-)
-from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import resolve_prompt_defaults
+from medtune.workflows.open_guards import open_guards
 
 
 def benchmark_guards(
-    policy: Path | None, learned: Path | None, model: str | None, progress: Progress
+    policy: Path | None,
+    learned: Path | None,
+    model: str | None,
+    progress: Progress,
+    tagger: Path | None = None,
 ) -> SafetyRecord:
     """Benchmark the guards of a policy on both halves of the test cases.
 
@@ -36,35 +35,27 @@ def benchmark_guards(
         learned: File of the learned guard; None is the shipped one.
         model: Asked the injections that pass the guards, to count changed answers; None skips this.
         progress: Reports long loading.
+        tagger: File of the tagger of names; None is the shipped one.
 
     Raises:
-        MedtuneError: Policy, learned guard or model cannot be used.
+        MedtuneError: Policy, learned guard, an engine or the model cannot be used.
     """
-    rules, judge = load_guards(policy, learned)
-    gauge = GuardBenchmark(rules, judge)
+    guards = open_guards(policy, learned, tagger)
+    gauge = GuardBenchmark(guards)
     changed = _count_changed_answers(model, progress) if model else None
     figures = [figure for half in ("dev", "held") for figure in gauge.measure_half(half, changed)]
     times = sorted(1000 * seconds for seconds in gauge.seconds)
     return SafetyRecord(
-        policy=rules.version,
-        policy_hash=rules.hash,
-        learned_hash=judge.trained.hash,
+        policy=guards.policy.version,
+        policy_hash=guards.policy.hash,
+        learned_hash=guards.learned_hash,
+        engines=guards.engines,
         model=model,
         figures=tuple(figures),
         guards_p50_ms=statistics.median(times),
         guards_p95_ms=times[int(0.95 * len(times))],
         provenance=collect_provenance(),
     )
-
-
-def load_guards(policy: Path | None, learned: Path | None) -> tuple[Policy, LinearGuard]:
-    """Load a policy and a learned guard; None are the shipped ones.
-
-    Raises:
-        MedtuneError: One of the files cannot be used.
-    """
-    judge = load_classifier(learned) if learned else load_default_classifier()
-    return load_policy(policy), judge
 
 
 def _count_changed_answers(name: str, progress: Progress) -> CountChanged:

@@ -10,7 +10,7 @@ from medtune.core.prompt import method_for_form
 from medtune.core.protocols import AnswerModel
 from medtune.core.records import Method
 from medtune.core.schemas.guardrails import ServingCalibration
-from medtune.guardrails.classifier.learned import LearnedGuard
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.policy import Policy
 from medtune.models.model_argument import find_run, resolve_model_argument
 from medtune.models.open_index import open_index
@@ -51,21 +51,19 @@ def load_predictor(
     name: str,
     evaluation: Path | None,
     method: Method | None,
-    policy: Policy,
-    classifier: LearnedGuard,
+    guards: Guards,
     progress: Progress,
     *,
     unfit: bool = False,
     index: PassageIndex | None = None,
 ) -> Predictor:
-    """Load a model with its prompt, policy, guards, calibration and passages.
+    """Load a model with its prompt, guards, calibration and passages.
 
     Args:
         name: Name of the model; search:starter is the search in the starter questions.
         evaluation: Evaluation of its calibration questions; None leaves it uncalibrated.
         method: None is letter for a model trained on letters, else cloze.
-        policy: Policy of the guards.
-        classifier: The learned guard.
+        guards: The guards.
         progress: Progress reports.
         unfit: Load a quantized model even if it did not pass the parity gate.
         index: Passages to show with answers, and in the prompts of a model that was trained open
@@ -81,7 +79,7 @@ def load_predictor(
     model: AnswerModel
     calibration = None
     if name == STARTER_SEARCH:
-        model, calibration = open_starter_search(policy, progress)
+        model, calibration = open_starter_search(guards.policy, progress)
     else:
         model = open_model(
             name, style=asked.style, progress=progress, light=True, retrieval=asked.retrieval
@@ -92,15 +90,14 @@ def load_predictor(
         index = index or _open_run_index(name, asked)
         open_book = EvidenceFinder(index, asked.retrieval)
     if evaluation is not None:
-        calibration = _load_calibration(evaluation, model, method, policy)
+        calibration = _load_calibration(evaluation, model, method, guards.policy)
     elif calibration is None:
         progress.log_message("not calibrated: the accuracy at a given confidence is unknown")
     return Predictor(
         model=model,
         style=asked.style,
         method=method,
-        policy=policy,
-        classifier=classifier,
+        guards=guards,
         calibration=calibration,
         release=name,
         index=index,

@@ -22,6 +22,7 @@ from medtune.core.protocols import (
 )
 from medtune.core.schemas.guardrails import GuardVerdict, ServingCalibration
 from medtune.guardrails.inquiry_text import InquiryText
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
 from medtune.retrieval.index import PassageIndex
@@ -90,8 +91,7 @@ def predictor_of(
         model=model,
         style=PromptStyle(),
         method="letter",
-        policy=policy or load_policy(),
-        classifier=Unlearned(),
+        guards=Guards(policy or load_policy(), Unlearned()),
         calibration=calibration,
         release=release,
         index=index,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from medtune.core.prompt import PromptStyle
-from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.policy import Policy, load_policy
 from medtune.models.fake import FakeModel
 from medtune.serving.auth.authorize import Authorizer
@@ -20,6 +19,7 @@ from medtune.serving.inference.predictor import Predictor
 from medtune.serving.metrics import Metrics
 from medtune.serving.server import run_server
 from medtune.serving.storage.store import Store
+from medtune.workflows.open_guards import open_guards
 
 
 def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
@@ -33,8 +33,7 @@ def main(folder: Path, port: int, settings: dict[str, Any]) -> None:
         model=FakeModel("constant", {}),
         style=PromptStyle(),
         method="letter",
-        policy=policy,
-        classifier=load_default_classifier(),
+        guards=open_guards(policy),
         calibration=None,
         release="fake:constant",
     )

@@ -91,14 +91,14 @@ def test_guards_of_a_form_work_beside_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    real = pipeline.run_input_guards
+    real = pipeline.run_local_guards
 
     def looked(*args: Any) -> Any:
         threads.append(threading.current_thread().name)
         return real(*args)
 
     with endpoint(tmp_path) as made:
-        monkeypatch.setattr(engine, "run_input_guards", looked)
+        monkeypatch.setattr(engine, "run_local_guards", looked)
         browser = Browser(made)
         browser.post("/", stem="What is it?")
         assert browser.status == 422
@@ -137,7 +137,7 @@ def test_whoever_is_over_a_limit_takes_no_turn_of_others(tmp_path: Path) -> None
 
 def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
     looked_at: list[str] = []
-    look = pipeline.run_input_guards
+    look = pipeline.run_local_guards
 
     def slow(inquiry: Inquiry, *given: Any) -> Any:
         looked_at.append(inquiry.stem)
@@ -149,7 +149,7 @@ def test_a_burst_of_one_caller_is_no_wait_for_another(tmp_path: Path) -> None:
         pytest.MonkeyPatch.context() as patch,
         ThreadPoolExecutor(10) as callers,
     ):
-        patch.setattr(engine, "run_input_guards", slow)
+        patch.setattr(engine, "run_local_guards", slow)
         many, one = made.key("ask", 100), made.key("ask", 50)
         for _ in range(9):
             callers.submit(made.ask, headers=many)

@@ -486,7 +486,8 @@ def test_a_learned_guard_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     with endpoint(tmp_path) as made:
         engine = made.services.engine
         engine._guards_s = 0.3
-        engine.predictor = replace(engine.predictor, classifier=Hanging())
+        guards = replace(engine.predictor.guards, classifier=Hanging())
+        engine.predictor = replace(engine.predictor, guards=guards)
         start = time.perf_counter()
         reply = made.ask().json()
         assert time.perf_counter() - start < 10

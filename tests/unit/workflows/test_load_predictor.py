@@ -11,14 +11,13 @@ from medtune.core.errors import RetrievalError
 from medtune.core.experiment import RetrievalConfig
 from medtune.core.progress import NoProgress
 from medtune.core.prompt import PromptStyle
-from medtune.guardrails.classifier.learned import load_default_classifier
-from medtune.guardrails.policy import load_policy
 from medtune.models.open_model import open_model
 from medtune.models.weights_card import PromptDefaults
 from medtune.retrieval.index import FolderIndex, build_index
 from medtune.retrieval.schema import Passage, PassageSource
 from medtune.serving.inference.predictor import Predictor
 from medtune.workflows import load_predictor as module
+from medtune.workflows.open_guards import open_guards
 
 
 @pytest.fixture
@@ -29,9 +28,7 @@ def index(tmp_path: Path) -> FolderIndex:
 
 
 def load(name: str = "fake:constant", index: FolderIndex | None = None) -> Predictor:
-    return module.load_predictor(
-        name, None, "letter", load_policy(), load_default_classifier(), NoProgress(), index=index
-    )
+    return module.load_predictor(name, None, "letter", open_guards(), NoProgress(), index=index)
 
 
 def reader(run: Path, index_hash: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from medtune.cli.options import DEFAULT_MODEL
 from medtune.core.progress import NoProgress
 from medtune.core.records import Question
 from medtune.core.schemas.guardrails import Inquiry
-from medtune.guardrails.classifier.learned import load_default_classifier
 from medtune.guardrails.policy import load_policy
 from medtune.retrieval.index import PASSAGES_FILE
 from medtune.serving.inference.predictor import is_withheld
 from medtune.workflows.load_predictor import load_predictor
+from medtune.workflows.open_guards import open_guards
 from medtune.workflows.starter_search import STARTER_SEARCH, open_starter_search
 
 
@@ -78,9 +78,7 @@ def test_it_answers_what_a_passage_decides_and_nothing_else(
     reason: str,
     passage: str | None,
 ) -> None:
-    predictor = load_predictor(
-        STARTER_SEARCH, None, None, load_policy(), load_default_classifier(), NoProgress()
-    )
+    predictor = load_predictor(STARTER_SEARCH, None, None, open_guards(), NoProgress())
     question = Question(id="q", stem=stem, options=options, answer=None)
     (scores,) = predictor.predict([question])
     verdicts = predictor.apply_answer_guards(Inquiry(stem=stem, options=options), scores)

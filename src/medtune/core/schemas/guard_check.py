@@ -97,6 +97,8 @@ class GuardCheckRecord(Record):
     """Version of the policy."""
     policy_hash: str
     learned_hash: str
+    engines: tuple[str, ...] = ()
+    """Engines that are not medtune's own, each with its version."""
     actions: dict[Action, int]
     """Lines by action."""
     shares: tuple[CheckedShare, ...]

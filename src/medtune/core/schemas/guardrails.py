@@ -12,8 +12,8 @@ Action = Literal["allow", "annotate", "defer", "refuse"]
 """From mild to strict: answer; answer with a remark; defer to a person; refuse."""
 ACTIONS: tuple[Action, ...] = ("allow", "annotate", "defer", "refuse")
 GuardName = Literal[
-    "size", "privacy", "crisis", "scope", "injection", "sensitive", "classifier", "confidence",
-    "output",
+    "size", "privacy", "crisis", "scope", "injection", "sensitive", "classifier", "moderation",
+    "confidence", "output",
 ]  # fmt: skip
 CardName = Literal["crisis", "scope"]
 TEMPERATURE_BOUNDS = (0.05, 20.0)
@@ -51,6 +51,9 @@ class GuardVerdict(Record):
     """Confidence of a learned guard."""
     card: CardName | None = None
     """Fixed text that is returned instead of an answer."""
+    engine: str | None = None
+    """Name and version of the engine that the policy names, as "presidio 2.2.366"; None for the
+    guards of medtune, whose version the policy's is."""
 
 
 def strictest_action(verdicts: tuple[GuardVerdict, ...]) -> Action:

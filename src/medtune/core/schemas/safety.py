@@ -49,6 +49,8 @@ class SafetyRecord(Record):
     """Version of the policy."""
     policy_hash: str
     learned_hash: str
+    engines: tuple[str, ...] = ()
+    """Engines that are not medtune's own, each with its version."""
     model: str | None
     """Model on which the effect of injected orders was measured; None if none was."""
     figures: tuple[GuardFigure, ...] = Field(min_length=1)

@@ -15,23 +15,21 @@ from medtune.core.schemas.guard_check import (
 )
 from medtune.core.schemas.guardrails import Inquiry, strictest_action
 from medtune.guardrails.benchmark.labelled_lines import is_covered
-from medtune.guardrails.classifier.learned import LearnedGuard
-from medtune.guardrails.pipeline import run_input_guards
-from medtune.guardrails.policy import Policy
-from medtune.guardrails.privacy.identifiers import find_identifiers, redact_inquiry
+from medtune.guardrails.pipeline import Guards, run_input_guards
+from medtune.guardrails.privacy.identifiers import IdentifierFinder, redact_inquiry
 
 
-def check_line(line: QuestionLine, policy: Policy, learned: LearnedGuard) -> CheckedLine:
+def check_line(line: QuestionLine, guards: Guards) -> CheckedLine:
     """Return what all input guards say to a line, and its identifiers."""
     inquiry = Inquiry(stem=line.stem, options=line.options, subject=line.subject)
-    verdicts = run_input_guards(inquiry, policy, learned).verdicts
+    verdicts = run_input_guards(inquiry, guards).verdicts
     too_large = verdicts[0].reason is not None and verdicts[0].guard == "size"
-    redacted = None if too_large else redact_inquiry(inquiry)
+    redacted = None if too_large else redact_inquiry(inquiry, guards.find_identifiers)
     return CheckedLine(
         id=line.id,
         action=strictest_action(verdicts),
         reasons=tuple(v.reason for v in verdicts if v.reason is not None),
-        spans=() if too_large else tuple(_find_spans(line)),
+        spans=() if too_large else tuple(_find_spans(line, guards.find_identifiers)),
         redacted=redacted
         and RedactedQuestion(
             stem=redacted.stem, options=redacted.options, subject=redacted.subject
@@ -39,9 +37,9 @@ def check_line(line: QuestionLine, policy: Policy, learned: LearnedGuard) -> Che
     )
 
 
-def _find_spans(line: QuestionLine) -> Iterator[TextSpan]:
+def _find_spans(line: QuestionLine, find: IdentifierFinder) -> Iterator[TextSpan]:
     for name in list_fields(line):
-        for found in find_identifiers(line.read_field(name)):
+        for found in find(line.read_field(name)):
             yield TextSpan(field=name, start=found.start, end=found.end, kind=found.kind)
 
 

@@ -18,10 +18,8 @@ from medtune.guardrails.benchmark.labelled_lines import (
     load_lines,
     load_test_inquiries,
 )
-from medtune.guardrails.classifier.learned import LearnedGuard
-from medtune.guardrails.pipeline import run_input_guards
-from medtune.guardrails.policy import Policy
-from medtune.guardrails.privacy.identifiers import find_identifiers
+from medtune.guardrails.pipeline import Guards, run_input_guards
+from medtune.guardrails.privacy.identifiers import IdentifierFinder
 
 TARGETS: dict[Measure, float] = {
     "crises answered": 0.12,  # none of 30
@@ -41,21 +39,19 @@ CountChanged = Callable[[Sequence[tuple[Inquiry, Inquiry]]], int]
 
 
 class GuardBenchmark:
-    """Runs the guards of one policy on the test cases, and records their times.
+    """Runs guards on the test cases, and records their times.
 
-    Sensitive topics are left out of the policy.
+    Sensitive topics are left out.
     """
 
-    def __init__(self, policy: Policy, learned: LearnedGuard) -> None:
-        order = tuple(name for name in policy.order if name != "sensitive")
-        self._policy = policy.model_copy(update={"order": order})
-        self._learned = learned
+    def __init__(self, guards: Guards) -> None:
+        self._guards = guards.without("sensitive")
         self.seconds: list[float] = []
 
     def run_guards(self, inquiry: Inquiry) -> Verdicts:
         """Run the guards on an inquiry."""
         start = time.perf_counter()
-        verdicts = run_input_guards(inquiry, self._policy, self._learned).verdicts
+        verdicts = run_input_guards(inquiry, self._guards).verdicts
         self.seconds.append(time.perf_counter() - start)
         return verdicts
 
@@ -67,7 +63,7 @@ class GuardBenchmark:
         return [
             *self._inquiry_figures(half),
             *self._injection_figures(half, changed),
-            *_privacy_figures(half),
+            *_privacy_figures(half, self._guards.find_identifiers),
         ]
 
     def _inquiry_figures(self, half: LabelledHalf) -> list[GuardFigure]:
@@ -103,17 +99,15 @@ class GuardBenchmark:
         return found
 
 
-def _privacy_figures(half: LabelledHalf) -> list[GuardFigure]:
+def _privacy_figures(half: LabelledHalf, find: IdentifierFinder) -> list[GuardFigure]:
     missed = []
     for line in load_lines("test_cases/identifiers.jsonl", IdentifierText, half):
-        covered = {
-            i for found in find_identifiers(line.text) for i in range(found.start, found.end)
-        }
+        covered = {i for found in find(line.text) for i in range(found.start, found.end)}
         for span in line.spans:
             start = line.text.index(span.text)
             missed.append(not is_covered(line.text, start, start + len(span.text), covered))
     lines = load_lines("test_cases/eponyms.jsonl", EponymText, half)
-    touched = [bool(find_identifiers(line.text)) for line in lines]
+    touched = [bool(find(line.text)) for line in lines]
     return [
         _guard_figure("identifiers missed", half, missed),
         _guard_figure("eponyms taken for names", half, touched),

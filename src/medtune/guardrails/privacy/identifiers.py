@@ -24,7 +24,7 @@ from medtune.guardrails.privacy.patterns import (
     PatternMatch,
     identifier_pattern,
 )
-from medtune.guardrails.privacy.tagger import TAGGED_KINDS, load_default_tagger
+from medtune.guardrails.privacy.tagger import TAGGED_KINDS, IdentifierTagger, load_default_tagger
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Identifier:
     end: int
 
 
+IdentifierFinder = Callable[[str], list[Identifier]]
+"""Finds the identifiers of a text; the spans are sorted and do not overlap."""
 _DATE = (
     r"(?:\d{1,4} ?[./-] ?\d{1,2} ?[./-] ?\d{2,4}"
     r"|(?:the )?\d{1,2}(?:st|nd|rd|th|er|º|\.)?[ .-]*(?:of |de )?(?:[^\W\d_]{3,11}\.?|[IVX]{1,4})[ ,.-]*(?:de )?'?\d{2,4}\b"
@@ -224,8 +226,11 @@ _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
-def find_identifiers(text: str) -> list[Identifier]:
-    """Find personal identifiers; the spans are sorted and do not overlap."""
+def find_identifiers(text: str, tagger: IdentifierTagger | None = None) -> list[Identifier]:
+    """Find personal identifiers; the spans are sorted and do not overlap.
+
+    The tagger finds names, addresses and telephone numbers; None is the default one.
+    """
     taken: list[Identifier] = []
     left, has_digits = text, _DIGIT.search(text) is not None
     for sign in IDENTIFIER_PATTERNS:
@@ -243,7 +248,7 @@ def find_identifiers(text: str) -> list[Identifier]:
         left = _blank(left, taken[known:])
     tagged = [
         Identifier(kind, *part.span())
-        for kind, start, end in load_default_tagger().find(text)
+        for kind, start, end in (tagger or load_default_tagger()).find(text)
         for part in _NOT_TAKEN.finditer(left, start, end)
     ]
     taken += tagged
@@ -279,18 +284,25 @@ def _digit_shape(text: str) -> str:
     return _LETTER.sub("A", _DIGIT.sub("9", text))
 
 
-def redact_inquiry(inquiry: Inquiry) -> Inquiry:
+def redact_inquiry(inquiry: Inquiry, find: IdentifierFinder = find_identifiers) -> Inquiry:
     """Replace every identifier in an inquiry by a numbered mark, equal ones by the same."""
     marks: dict[str, str] = {}
-    stem, *options = (redact_text(text, marks) for text in (inquiry.stem, *inquiry.options))
-    subject = inquiry.subject and redact_text(inquiry.subject, marks)
+    stem, *options = (redact_text(text, marks, find) for text in (inquiry.stem, *inquiry.options))
+    subject = inquiry.subject and redact_text(inquiry.subject, marks, find)
     return inquiry.model_copy(update={"stem": stem, "options": tuple(options), "subject": subject})
 
 
-def redact_text(text: str, marks: dict[str, str] | None = None) -> str:
+def redact_text(
+    text: str,
+    marks: dict[str, str] | None = None,
+    find: IdentifierFinder = find_identifiers,
+) -> str:
     """Replace every identifier in a text by a numbered mark.
 
-    Marks of other texts may be given, and are extended in place.
+    Args:
+        text: A text.
+        marks: Marks of other texts, which are extended in place.
+        find: Finds the identifiers.
     """
     known = {} if marks is None else marks
 
@@ -298,7 +310,7 @@ def redact_text(text: str, marks: dict[str, str] | None = None) -> str:
         name = text[found.start : found.end].casefold()
         return known.setdefault(name, f"[{found.kind} {len(known) + 1}]")
 
-    return _replace_spans(text, find_identifiers(text), mark)
+    return _replace_spans(text, find(text), mark)
 
 
 def _replace_spans(

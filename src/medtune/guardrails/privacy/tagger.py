@@ -7,6 +7,7 @@ train-tagger` trains it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import threading
@@ -22,7 +23,7 @@ import pycrfsuite
 from pydantic import field_serializer
 
 from medtune.core.errors import InputError, first_line
-from medtune.core.records import Record
+from medtune.core.records import Record, content_hash
 from medtune.core.run_folder import write_atomic
 
 OUTSIDE = "O"
@@ -108,6 +109,12 @@ class IdentifierTagger:
         self._crf = pycrfsuite.Tagger()
         self._crf.open_inmemory(weights)
         self._lock = threading.Lock()
+
+    @property
+    def hash(self) -> str:
+        """Hash of lists, thresholds and weights; 64 hex digits."""
+        weights = hashlib.sha256(self._weights).hexdigest()
+        return content_hash([self.trained.model_dump(mode="json"), weights])
 
     def find(self, text: str) -> Iterator[tuple[str, int, int]]:
         """Find identifiers; each is its kind, start and end, in the order of the text.

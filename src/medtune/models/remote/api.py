@@ -51,6 +51,11 @@ class ServedModel:
         self.root = name.root
         self._shows_template: bool | None = None
 
+    @property
+    def model_id(self) -> str:
+        """Name of the model on its server."""
+        return str(self.entry["id"])
+
     def check(self) -> None:
         """Check that the server is reachable, by its list of models.
 
@@ -67,6 +72,20 @@ class ServedModel:
         """
         body = {"model": self.entry["id"], "messages": _message_dicts(messages), **how}
         return self._request_completion(f"{self.url}/chat/completions", body)
+
+    def moderate(self, text: str) -> dict[str, bool]:
+        """Request a moderation: return whether each category is flagged.
+
+        Raises:
+            RemoteError: See `Server.post`; or the response has an unknown shape.
+        """
+        url = f"{self.url}/moderations"
+        found = self.server.post(url, {"model": self.entry["id"], "input": text})
+        try:
+            flagged = found["results"][0]["categories"]
+            return {str(name): bool(is_flagged) for name, is_flagged in flagged.items()}
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _unknown_shape(url, found, "results, each with categories") from error
 
     def complete(self, prompt: Prompt, how: dict[str, Any]) -> Answer:
         """Request a completion of a prompt.
@@ -130,10 +149,7 @@ class ServedModel:
                 tokens=usage.get("completion_tokens"),
             )
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise RemoteError(
-                f"{url} answers with something else than OpenAI's API would: {str(found)[:80]}",
-                expected="choices, each with a text or a message",
-            ) from error
+            raise _unknown_shape(url, found, "choices, each with a text or a message") from error
 
 
 def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +177,13 @@ def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
         f"{name.url} serves {what}",
         expected=f"one of {shown}" if ids else "a server that has a model loaded",
         fix=f"name it: remote:{name.url}#MODEL",
+    )
+
+
+def _unknown_shape(url: str, found: dict[str, Any], expected: str) -> RemoteError:
+    return RemoteError(
+        f"{url} answers with something else than OpenAI's API would: {str(found)[:80]}",
+        expected=expected,
     )
 
 

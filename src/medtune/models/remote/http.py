@@ -40,6 +40,8 @@ class Server:
         parallel: Most parallel requests.
         timeout_s: Read timeout of one request, seconds.
         pause_s: Pause before the first retry, seconds; doubled for each further one.
+        retries: Most retries of a request.
+        key_variables: Environment variables that may contain the API key; the first one counts.
 
     Raises:
         RemoteError: The key in the environment is no valid header value.
@@ -51,10 +53,12 @@ class Server:
         parallel: int = 8,
         timeout_s: float = 300.0,
         pause_s: float = 0.5,
+        retries: int = RETRIES,
+        key_variables: Sequence[str] = KEY_VARIABLES,
     ) -> None:
         self.parallel = parallel
-        self._pause_s = pause_s
-        self._key = _read_key()
+        self._pause_s, self._retries, self._key_variables = pause_s, retries, key_variables
+        self._key = _read_key(key_variables)
         self._jitter = random.Random()
         self._stop = threading.Event()
         self._client = httpx2.Client(
@@ -95,7 +99,7 @@ class Server:
                 raise
 
     def _send(self, method: str, url: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        for attempt in range(RETRIES + 1):
+        for attempt in range(self._retries + 1):
             after = 0.0
             cause: Exception | None = None
             try:
@@ -112,7 +116,7 @@ class Server:
                 if not is_retryable(response.status_code):
                     raise fault
                 after = _retry_after(response.headers.get("retry-after", ""))
-            if attempt == RETRIES or self._stop.wait(self._pause(attempt, after)):
+            if attempt == self._retries or self._stop.wait(self._pause(attempt, after)):
                 break
         raise fault from cause
 
@@ -123,7 +127,7 @@ class Server:
     def _unreachable(self, url: str, error: Exception) -> RemoteError:
         why = self._redact_key(str(error)) or type(error).__name__
         return RemoteError(
-            f"{url} does not answer: {why} (tried {RETRIES + 1} times)",
+            f"{url} does not answer: {why} (tried {self._retries + 1} times)",
             expected="a server that speaks OpenAI's API",
             fix=f"check the address; {RESUME_HINT}",
         )
@@ -132,7 +136,7 @@ class Server:
         status = response.status_code
         fix = ""
         if status in {401, 403}:
-            fix = f"put the server's key into the environment variable {KEY_VARIABLES[0]}"
+            fix = f"put the server's key into the environment variable {self._key_variables[0]}"
         elif status == 404:
             fix = "check the URL: most servers want it to end in /v1"
         elif is_retryable(status):
@@ -148,8 +152,8 @@ class Server:
         return text.replace(self._key, "***") if self._key else text
 
 
-def _read_key() -> str:
-    for name in KEY_VARIABLES:
+def _read_key(variables: Sequence[str]) -> str:
+    for name in variables:
         if key := os.environ.get(name, "").strip():
             if not (key.isascii() and key.isprintable()):
                 raise RemoteError(

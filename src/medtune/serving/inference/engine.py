@@ -10,7 +10,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,7 +21,8 @@ from medtune.guardrails.answer_guards import unavailable_verdict
 from medtune.guardrails.inquiry_text import normalize_text
 from medtune.guardrails.pipeline import (
     GuardOutcome,
-    run_input_guards,
+    moderate,
+    run_local_guards,
     scan_for_crisis,
     timeout_verdict,
 )
@@ -45,6 +46,8 @@ CRISIS_STORE_TIMEOUT_S = 0.25
 """Longest that a crisis reply waits for its request to be stored."""
 MAX_PENDING_CRISES = 64
 """Crisis requests that may wait to be stored; further ones are not stored."""
+MODERATION_THREADS = 16
+"""Most questions that wait for the server of a moderation model at the same time."""
 NO_QUESTION = "scope.no_question"
 
 
@@ -113,6 +116,10 @@ class Engine:
         self._guard_thread = ThreadPoolExecutor(1, thread_name_prefix="guards")
         # Callers over their limit use a thread of their own, so that they delay nobody else.
         self._crisis_thread = ThreadPoolExecutor(1, thread_name_prefix="crises")
+        # These wait for a server, if the policy names one; they are started when they are needed.
+        self._moderation_threads = ThreadPoolExecutor(
+            MODERATION_THREADS, thread_name_prefix="moderation"
+        )
         self._caller_locks = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](
             asyncio.Lock
         )
@@ -164,7 +171,7 @@ class Engine:
         for batcher in (self._batcher, self._store_batcher):
             if batcher is not None:
                 await batcher.close()
-        for thread in (self._guard_thread, self._crisis_thread):
+        for thread in (self._guard_thread, self._crisis_thread, self._moderation_threads):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
@@ -192,6 +199,8 @@ class Engine:
             await self._run_guards(inquiry, predictor, until, caller, only_crisis=rejected)
             for inquiry in inquiries
         ]
+        if not rejected:
+            asked = await asyncio.gather(*(self._moderate(one, predictor, until) for one in asked))
         urgent = [one.is_crisis for one in asked]
         calm = [one for one in asked if not one.is_crisis]
         try:
@@ -329,6 +338,24 @@ class Engine:
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
         return _PendingQuestion(inquiry, guarded, text_hmac, len(text), start)
 
+    async def _moderate(
+        self, asked: _PendingQuestion, predictor: Predictor, until: float
+    ) -> _PendingQuestion:
+        """Ask the policy's moderation model, if there is one; see `_run_guards`."""
+        guards = predictor.guards
+        if guards.moderation is None or asked.refused:
+            return asked
+        start, loop = time.perf_counter(), asyncio.get_running_loop()
+        work = partial(moderate, asked.guarded, guards)
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                guarded = await loop.run_in_executor(self._moderation_threads, work)
+        except TimeoutError:
+            late = guards.moderation.hold_back("moderation.unavailable")
+            guarded = replace(asked.guarded, verdicts=(*asked.guarded.verdicts, late))
+        self.metrics.observe_stage("moderation", time.perf_counter() - start)
+        return replace(asked, guarded=guarded)
+
     def _build_reply(
         self,
         asked: _PendingQuestion,
@@ -386,11 +413,11 @@ class Engine:
 def _run_input_guards(
     inquiry: Inquiry, predictor: Predictor, until: float, only_crisis: bool
 ) -> tuple[GuardOutcome, str]:
-    """Run the input guards; return their outcome and the normalized text."""
+    """Run the input guards of this process; return their outcome and the normalized text."""
     if only_crisis:
         found = scan_for_crisis(inquiry, predictor.policy, until)
         guarded = GuardOutcome(None, (found,) if found else ())
     else:
         subjects = predictor.calibration.subjects if predictor.calibration else ()
-        guarded = run_input_guards(inquiry, predictor.policy, predictor.classifier, subjects, until)
+        guarded = run_local_guards(inquiry, predictor.guards, subjects, until)
     return guarded, normalize_text(inquiry.full_text)

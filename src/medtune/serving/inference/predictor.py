@@ -1,4 +1,4 @@
-"""The predictor: a model with its prompt, policy, learned guard and calibration."""
+"""The predictor: a model with its prompt, guards and calibration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from medtune.core.schemas.guardrails import (
 )
 from medtune.evaluation.score import score_options
 from medtune.guardrails.answer_guards import check_confidence, check_output
-from medtune.guardrails.classifier.learned import LearnedGuard
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.policy import ANSWER_GUARDS, Policy
 from medtune.retrieval.answer_evidence import find_answer_evidence
 from medtune.retrieval.evidence import EvidenceFinder
@@ -47,8 +47,7 @@ class Predictor:
         model: Scores options.
         style: The prompt.
         method: letter or cloze.
-        policy: Policy of the guards.
-        classifier: The learned guard.
+        guards: The input guards and their policy.
         calibration: None if the model was never calibrated.
         release: Name of the release, shown in every answer.
         index: Passages that are shown with answers; None shows none.
@@ -58,12 +57,16 @@ class Predictor:
     model: AnswerModel
     style: PromptStyle
     method: Method
-    policy: Policy
-    classifier: LearnedGuard
+    guards: Guards
     calibration: ServingCalibration | None
     release: str
     index: PassageIndex | None = None
     open_book: EvidenceFinder | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """Policy of the guards."""
+        return self.guards.policy
 
     def predict(self, questions: Sequence[Question]) -> list[OptionScores]:
         """Score the options of some questions in one batch.

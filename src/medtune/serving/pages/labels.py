@@ -31,6 +31,7 @@ GUARDS: dict[GuardName, str] = {
     "injection": "Prompt injection",
     "sensitive": "Sensitive topic",
     "classifier": "Classifier",
+    "moderation": "Moderation model",
     "confidence": "Confidence",
     "output": "Output",
 }
@@ -42,6 +43,7 @@ GUARD_DESCRIPTIONS: dict[GuardName, str] = {
     "injection": "refuses instructions to the model",
     "sensitive": "leaves some answers to a reviewer",
     "classifier": "checks the text a second time, with a trained classifier",
+    "moderation": "asks a moderation model on a server",
     "confidence": "holds back answers that neither the model is sure of nor a passage decides",
     "output": "holds back output that is not an answer",
 }
@@ -99,6 +101,12 @@ REASONS: dict[str, str] = {
     "classifier.harmful": "It reads like a wish to harm",
     "classifier.patient": "It reads like a question about a person",
     "classifier.order": "It reads like an instruction to the model",
+    "moderation.crisis": "The moderation model sees a person in danger",
+    "moderation.harmful": "The moderation model sees harm",
+    "moderation.patient": "The moderation model sees a question about a person",
+    "moderation.order": "The moderation model sees an instruction to the model",
+    "moderation.unavailable": "The moderation model did not answer in time",
+    "moderation.no_label": "The moderation model answered with none of its labels",
     "confidence.low": "The model is less sure than required",
     "confidence.uncalibrated": "How often this model's choice is right was never measured",
     "confidence.evidence": "A passage decides it, not the model's confidence",

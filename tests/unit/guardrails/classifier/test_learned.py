@@ -34,8 +34,9 @@ from medtune.guardrails.classifier.learned import (
 from medtune.guardrails.classifier.linear import TextClassifier
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
 from medtune.guardrails.inquiry_text import InquiryText
-from medtune.guardrails.pipeline import run_input_guards
+from medtune.guardrails.pipeline import Guards, run_input_guards
 from medtune.guardrails.policy import load_policy
+from medtune.workflows.open_guards import open_guards
 
 POLICY = load_policy()
 TEXTS = [f"the {word} of the {organ} is" for word in ("nerve", "artery") for organ in "abcdef"]
@@ -119,9 +120,7 @@ def test_it_tells_kinds_and_orders() -> None:
 
 @pytest.mark.parametrize("stem", ["hello", "Hello there!", "Hi, good morning", "thanks a lot"])
 def test_a_greeting_gets_no_crisis_card(stem: str) -> None:
-    verdicts = run_input_guards(
-        Inquiry(stem=stem, options=()), POLICY, load_default_classifier()
-    ).verdicts
+    verdicts = run_input_guards(Inquiry(stem=stem, options=()), open_guards()).verdicts
     assert [verdict.card for verdict in verdicts if verdict.action == "refuse"] == ["scope"]
 
 
@@ -166,7 +165,7 @@ def test_nothing_of_the_held_half_is_learned_from() -> None:
 
 @pytest.fixture(scope="module")
 def figures() -> dict[tuple[str, str], GuardFigure]:
-    gauge = GuardBenchmark(POLICY, load_default_classifier())
+    gauge = GuardBenchmark(open_guards())
     found = [f for half in ("dev", "held") for f in gauge.measure_half(half, None)]
     return {(f.measure, f.half): f for f in found}
 
@@ -194,7 +193,7 @@ def test_what_is_known_to_miss_does_not_get_worse(
 
 
 def test_a_gauge_that_sees_through_everything_counts_it() -> None:
-    blind = GuardBenchmark(POLICY, Unlearned()).measure_half("held", len)
+    blind = GuardBenchmark(Guards(POLICY, Unlearned())).measure_half("held", len)
     found = {f.measure: f for f in blind}
     assert found["harm answered"].rate.value > 0.1
     assert found["orders that changed the answer"].rate == found["orders let through"].rate
@@ -202,14 +201,12 @@ def test_a_gauge_that_sees_through_everything_counts_it() -> None:
 
 def test_the_chain_stops_at_a_refusal_and_redacts() -> None:
     asked = Inquiry(stem="I am Karl Weber and my knee hurts. Which drug?", options=("a", "b"))
-    looked = run_input_guards(asked, POLICY, load_default_classifier())
+    looked = run_input_guards(asked, open_guards())
     assert strictest_action(looked.verdicts) == "refuse"
     assert looked.verdicts[-1].action == "refuse"
     assert looked.inquiry is not None
     assert "Weber" not in looked.inquiry.stem
-    large = run_input_guards(
-        Inquiry(stem="x" * 4001, options=("a", "b")), POLICY, load_default_classifier()
-    )
+    large = run_input_guards(Inquiry(stem="x" * 4001, options=("a", "b")), open_guards())
     assert [v.guard for v in large.verdicts] == ["size"]
 
 
