@@ -223,12 +223,21 @@ def test_a_pool_that_is_too_small_is_an_error(tiny_source: ModelSource, tmp_path
         run(tmp_path, settings(tiny_source, sizes=(999,), selections=("random",)))
 
 
-@pytest.mark.parametrize("sizes", [(), (0, 5), (5, 5)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sizes": ()},
+        {"sizes": (0, 5)},
+        {"sizes": (5, 5)},
+        {"random_sizes": (8,)},
+        {"random_sizes": (64,), "selections": ("balanced",)},
+    ],
+)
 def test_sizes_that_vary_nothing_are_refused(
-    tiny_source: ModelSource, tmp_path: Path, sizes: tuple[int, ...]
+    tiny_source: ModelSource, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match="sizes"):
-        run(tmp_path / "c", settings(tiny_source, sizes=sizes))
+        run(tmp_path / "c", settings(tiny_source, **wrong))
     assert not (tmp_path / "c").exists()
 
 
@@ -241,18 +250,20 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
     )
     command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "steps")
     record = medtune.record(
-        *command, "--selections", "random", "--targets", "text,letter", "--out", "c",
-        "--retrieval", "none",
+        *command, "--selections", "random,curated", "--targets", "text,letter", "--out", "c",
+        "--retrieval", "none", "--random-sizes", "24",
     )  # fmt: skip
-    assert [(p["arm"]["target"], p["arm"]["size"]) for p in record["points"]] == [
-        ("text", 8),
-        ("text", 16),
-        ("letter", 8),
-        ("letter", 16),
+    arms = [point["arm"] for point in record["points"]]
+    assert [(arm["target"], arm["selection"], arm["size"]) for arm in arms] == [
+        (target, selection, size)
+        for target in ("text", "letter")
+        for selection, sizes in (("random", (8, 16, 24)), ("curated", (8, 16)))
+        for size in sizes
     ]
     for wrong, why in (
         (("--selections", "best"), "some of random, balanced, curated"),
         (("--sizes", "8,x"), "whole numbers"),
+        (("--random-sizes", "x"), "whole numbers"),
         (("--equal", "epochs,epochs"), "each once"),
         (("--retrieval", "none,perhaps"), "some of none, per-option, shared"),
         (("--seeds-under", "10"), "an experiment of a single seed"),

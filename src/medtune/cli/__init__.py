@@ -128,6 +128,7 @@ GROUPS: dict[str, Table] = {
     },
     "Help": {
         "doctor": system.doctor,
+        "profile": system.profile,
         "models": (
             "List and describe local models.",
             {"list": system.models_list, "info": system.models_info},

@@ -188,6 +188,9 @@ def learning_curve(
     sizes: Annotated[str, typer.Option(help="Numbers of training questions.")] = ",".join(
         map(str, CURVE_SIZES)
     ),
+    random_sizes: Annotated[
+        str, typer.Option(help="Further numbers, chosen at random only, such as 8000,32000.")
+    ] = "",
     selections: Annotated[
         str, typer.Option(help="How they are chosen: random, balanced by subject, curated.")
     ] = ",".join(SELECTIONS),
@@ -231,6 +234,9 @@ def learning_curve(
         json,
         experiment=config,
         sizes=tuple(parse_list("--sizes", sizes, int, "whole numbers, such as 125,500,2000")),
+        random_sizes=tuple(parse_list("--random-sizes", random_sizes, int, "whole numbers"))
+        if random_sizes
+        else (),
         selections=parse_names("--selections", selections, Selection),
         targets=parse_names("--targets", targets, TrainingTarget) if targets else (),
         equal=parse_names("--equal", equal, Equal),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medtune.cli.completion import complete_data, complete_model
-from medtune.cli.options import DATA, Json, Model, print_record
+from medtune.cli.options import DATA, DataOption, Dtype, Json, Model, print_record
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError, did_you_mean
 
@@ -29,6 +29,22 @@ def doctor(json: Json = False) -> None:
     print_record(record, json)
     if not record.ready:
         raise CheckFailed(record.verdict)
+
+
+def profile(
+    model: Model,
+    data: DataOption = "starter:train",
+    limit: Annotated[int, typer.Option(min=8, help="Number of questions.")] = 64,
+    dtype: Dtype = "auto",
+    json: Json = False,
+) -> None:
+    """Measure how close evaluation and training come to this machine's matrix products.
+
+    Example: medtune profile embedded:smollm2-135m
+    """
+    from medtune.commands.profile import profile as profile_recipe
+
+    print_record(profile_recipe(model, data, Terminal(), questions=limit, dtype=dtype), json)
 
 
 def models_list(json: Json = False) -> None:

@@ -7,8 +7,13 @@ from rich.text import Text
 
 from medtune.cli.output.console import create_plain_table, prints
 from medtune.cli.output.records import GIB, field_table
+from medtune.core.formatting import format_percent
 from medtune.core.schemas.plan import DoctorRecord, PlanRecord
+from medtune.core.schemas.profile import ProfileRecord
 from medtune.workflows.job_costs import ERROR_FACTOR
+
+SHOWN_PRODUCTS = 4
+"""Products of a job that are shown, those that take longest."""
 
 
 @prints(DoctorRecord)
@@ -28,6 +33,49 @@ def _show_machine(console: Console, record: DoctorRecord) -> None:
         console.print("How long jobs take was measured on CPUs only.")
     console.print()
     console.print(field_table(record, ("kind", "verdict", "ready", "speed", "jobs")))
+
+
+@prints(ProfileRecord)
+def _show_profile(console: Console, record: ProfileRecord) -> None:
+    jobs = create_plain_table(
+        ("job",), numbers=("per second", "at the limit", "share %", "GFLOP each", "GFLOP/s")
+    )
+    for job in record.jobs:
+        jobs.add_row(
+            job.job,
+            f"{job.per_s:.1f}",
+            f"{job.limit_per_s:.1f}",
+            format_percent(job.share),
+            f"{job.gflop / job.units:.1f}",
+            f"{job.gflop / job.products_s:.0f}",
+        )
+    console.print(jobs)
+    console.print(
+        "The limit: nothing but the matrix products, each shape as fast as it is by itself. "
+        "The rest of the time is attention's softmax, norms, copies, the optimizer and Python."
+    )
+    console.print()
+    products = create_plain_table(
+        ("job", "product", "dtype"), numbers=("calls", "GFLOP/s", "share of the products %")
+    )
+    for job in record.jobs:
+        for one in job.products[:SHOWN_PRODUCTS]:
+            batch = f"{one.batch} x " if one.batch > 1 else ""
+            products.add_row(
+                job.job,
+                f"{batch}{one.rows} x {one.inner} x {one.columns}",
+                one.dtype,
+                f"{one.calls:,}",
+                f"{one.gflops:.0f}",
+                format_percent(one.seconds / job.products_s),
+            )
+    console.print(products)
+    console.print(
+        Text(
+            f"{record.model.source} in {record.model.dtype}, {record.jobs[0].units} questions of "
+            f"{record.data.source}, {record.provenance.gpu or record.provenance.cpu}"
+        )
+    )
 
 
 @prints(PlanRecord)

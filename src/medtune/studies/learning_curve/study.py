@@ -52,6 +52,8 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
         selections: How they are chosen.
         targets: Training targets; empty uses the experiment's.
         equal: Whether arms have equal epochs, equal steps, or one arm of each.
+        random_sizes: Further numbers, of questions chosen at random only: large ones, of which
+            the other selections would take nearly all of the pool, too.
         retrieval: Kinds of retrieval, none for the closed book; empty uses the experiment's.
         seeds_under: Train further seeds only of arms whose first training and evaluation took
             fewer minutes; None trains all seeds of all.
@@ -78,12 +80,19 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
         equal: tuple[Equal, ...] = ("epochs", "steps"),
         retrieval: tuple[RetrievalKind, ...] = (),
         seeds_under: float | None = None,
+        random_sizes: tuple[int, ...] = (),
     ) -> None:
-        if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        every = (*sizes, *random_sizes)
+        if not sizes or min(every) < 1 or len(set(every)) < len(every):
             raise InputError(
-                f"sizes {', '.join(map(str, sizes)) or 'none'}",
+                f"sizes {', '.join(map(str, every)) or 'none'}",
                 expected="whole numbers from 1 on, no two alike",
                 fix="for instance --sizes 125,500,2000",
+            )
+        if random_sizes and "random" not in selections:
+            raise InputError(
+                f"random sizes without random among the selections {', '.join(selections)}",
+                expected="--selections with random",
             )
         if seeds_under is not None and not experiment.seeds:
             raise InputError(
@@ -104,10 +113,10 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
             for target in targets or (experiment.training.target,)
             for same in equal
             for selection in selections
-            for size in sorted(sizes)
+            for size in sorted(every if selection == "random" else sizes)
         ]
         self._seeds = experiment.seeds or (experiment.seed,)
-        self._largest, self._equal, self._kinds = max(sizes), equal, kinds
+        self._largest, self._equal, self._kinds = max(every), equal, kinds
         self._seeds_under = seeds_under
         # Cleaned and decontaminated once; every arm samples from it.
         plain = {"train_size": None, "curation": CurationConfig(), "balance": BalanceConfig()}
