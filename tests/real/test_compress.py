@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from tests.conftest import CommandLine
+from tests.real.tiny_llama import write_tiny_llama
 from tests.unit.models.export.test_smoothquant import SHAPE
 from transformers import (
     AutoModelForCausalLM,
@@ -144,6 +146,34 @@ def test_gguf_holds_the_same_weights_and_the_same_tokens(
         # Ollama and LM Studio let the file's own template write the prompt.
         assert served.render_prompt([Message("user", stem)]) == text
     assert model.describe().dtype == "gguf-q8_0"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "error", "kinds"),
+    [
+        ("gguf-q4_k_m", 0.12, {"F32", "Q4_K", "Q6_K"}),
+        ("gguf-q5_k_m", 0.06, {"F32", "Q5_K", "Q6_K"}),
+        ("gguf-q6_k", 0.03, {"F32", "Q6_K"}),
+    ],
+)
+def test_k_quants_are_read_by_transformers_and_run_by_llama_cpp(
+    tmp_path: Path, scheme: Scheme, error: float, kinds: set[str]
+) -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install xllamacpp")
+    (tmp_path / "wide").mkdir()
+    write_tiny_llama(tmp_path / "wide", hidden_size=256, intermediate_size=256, num_hidden_layers=4)
+    model = LocalModel.load(resolve_model(f"path:{tmp_path / 'wide'}"), "float32")
+    (tmp_path / "packed").mkdir()
+    file = tmp_path / "packed" / "wide.gguf"
+    write_gguf(model.network, model.encoder.tokenizer, file, scheme, "wide")
+    assert {tensor.tensor_type.name for tensor in gguf.GGUFReader(file).tensors} == kinds
+    read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).state_dict()
+    for name, weight in model.network.state_dict().items():
+        assert (weight - read[name]).std() <= error * weight.std() + 1e-6, name
+    texts = [replace(r, continuations=(" vitamin C", " nought")) for r in REQUESTS[:3]]
+    ran = open_model(f"path:{file}")
+    assert ran.describe().dtype == scheme
+    assert (logs(ran, texts) - logs(model, texts)).abs().max() < 1.0
 
 
 @pytest.mark.parametrize("scheme", ["int8", "gguf-q4_1"])

@@ -32,10 +32,15 @@ Scheme = Literal[
     "gguf-q8_0",
     "gguf-q5_1",
     "gguf-q4_1",
+    "gguf-q6_k",
+    "gguf-q5_k_m",
+    "gguf-q4_k_m",
 ]
 INTEGER_SCHEMES: tuple[Scheme, ...] = ("int8", "int8-dynamic")
 """Schemes in medtune's own integer format."""
-GGUF_SCHEMES: tuple[Scheme, ...] = ("gguf-q8_0", "gguf-q5_1", "gguf-q4_1")
+GGUF_SCHEMES: tuple[Scheme, ...] = (
+    "gguf-q8_0", "gguf-q5_1", "gguf-q4_1", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m",
+)  # fmt: skip
 """Schemes that run in llama.cpp."""
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -62,6 +67,9 @@ BUDGETS: dict[Scheme, Budget] = {
     "gguf-q8_0": Budget(agreement=0.965, loss=0.01, drift=0.15),
     "gguf-q5_1": Budget(agreement=0.875, loss=0.02, drift=0.4),
     "gguf-q4_1": Budget(agreement=0.825, loss=0.03, drift=0.6),
+    "gguf-q6_k": Budget(agreement=0.93, loss=0.02, drift=0.3),
+    "gguf-q5_k_m": Budget(agreement=0.875, loss=0.02, drift=0.4),
+    "gguf-q4_k_m": Budget(agreement=0.825, loss=0.03, drift=0.6),
 }
 """Budgets for small models, which lose more by rounding than large ones (docs/method.md)."""
 

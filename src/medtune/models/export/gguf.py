@@ -1,8 +1,9 @@
 """Write a model as one GGUF file for llama.cpp, Ollama and LM Studio.
 
-Tensor names, metadata layout and quantization come from the `gguf` package, as in llama.cpp's own
-converter.  This module adds the architecture-specific parts: the hyperparameters, and the row order
-of RoPE (llama rotates neighbouring pairs where transformers rotates halves).
+Tensor names, metadata layout and quantization in blocks of 32 come from the `gguf` package, as in
+llama.cpp's own converter; K-quants are llama.cpp's own (`k_quants`).  This module adds the
+architecture-specific parts: the hyperparameters, and the row order of RoPE (llama rotates
+neighbouring pairs where transformers rotates halves).
 
 The tokenizer is written from `tokenizer.json`.  GGUF knows pre-tokenizers by name only; one without
 a name is refused, since llama.cpp would then produce other tokens than the model was trained on.
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medtune.core.errors import ModelError
 from medtune.core.schemas.compression import Scheme
+from medtune.models.export.k_quants import K_SCHEMES, choose_type, quantize_rows
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """GGUF architecture name by transformers model type."""
@@ -35,42 +38,57 @@ def write_gguf(network: Any, tokenizer: Any, path: Path, scheme: Scheme, title: 
         network: The model in fp32, its adapter merged.
         tokenizer: Tokenizer of transformers, with its chat template.
         path: File to write.
-        scheme: gguf-q8_0, gguf-q5_1 or gguf-q4_1.
+        scheme: One of `GGUF_SCHEMES`.
         title: Display name of the model.
 
     Raises:
-        ModelError: The architecture or the tokenizer is not supported.
+        ModelError: The architecture or the tokenizer is not supported, or K-quants cannot be made.
     """
     import gguf
 
     config = network.config
     name = _architecture(config)
-    kind = getattr(gguf.GGMLQuantizationType, scheme.removeprefix("gguf-").upper())
     writer = gguf.GGUFWriter(path, name)
     try:
         writer.add_name(title)
-        writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{kind.name}"))
+        mix = f"MOSTLY_{scheme.removeprefix('gguf-').upper()}"
+        writer.add_file_type(gguf.LlamaFileType[mix])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _write_hyperparameters(writer, config)
         _write_tokenizer(writer, tokenizer, config)
         architecture = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == name)
+        tied = _is_tied(network)
         names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
-        for own, tensor in _named_weights(network):
+        for own, tensor in _named_weights(network, tied):
             data = _interleave_rope_rows(tensor, own, config, name).float().cpu().numpy()
             there = names.get_name(own, try_suffixes=(".weight", ".bias"))
             assert there is not None, f"{own} has no name in GGUF"
-            if (
-                data.ndim < MIN_QUANTIZED_DIMENSIONS
-                or data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]
-            ):
+            kind = _choose_type(scheme, there, data, config.num_hidden_layers, tied)
+            if kind is None:
                 writer.add_tensor(there, np.ascontiguousarray(data, dtype=np.float32))
             else:
-                writer.add_tensor(there, gguf.quantize(data, kind), raw_dtype=kind)
+                quantize = quantize_rows if scheme in K_SCHEMES else gguf.quantize
+                writer.add_tensor(there, quantize(data, kind), raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
     finally:
         writer.close()
+
+
+def _choose_type(
+    scheme: Scheme, there: str, data: NDArray[np.float32], layers: int, tied: bool
+) -> Any:
+    """Return the GGML type of a tensor; None for one that stays in fp32."""
+    import gguf
+
+    if data.ndim < MIN_QUANTIZED_DIMENSIONS:
+        return None
+    if scheme in K_SCHEMES:
+        kind = choose_type(scheme, there, data.shape[-1], layers, tied)
+    else:
+        kind = gguf.GGMLQuantizationType[scheme.removeprefix("gguf-").upper()]
+    return None if data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
 def _architecture(config: Any) -> str:
@@ -173,9 +191,13 @@ def _pre_tokenizer_name(pre: dict[str, Any] | None) -> str:
     )
 
 
-def _named_weights(network: Any) -> list[tuple[str, torch.Tensor]]:
+def _is_tied(network: Any) -> bool:
+    """Return whether the head is the embedding."""
+    return network.get_output_embeddings().weight is network.get_input_embeddings().weight
+
+
+def _named_weights(network: Any, tied: bool) -> list[tuple[str, torch.Tensor]]:
     """List the weights by name; a head tied to the embedding is left out."""
-    tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
     state = network.state_dict()
     return [(n, w) for n, w in state.items() if not (tied and n == "lm_head.weight")]
 
