@@ -17,7 +17,7 @@ from medtune.core.schemas.guardrails import (
     Inquiry,
     strictest_action,
 )
-from medtune.guardrails.classifier.learned import LearnedGuard
+from medtune.guardrails.classifier.learned import LearnedGuard, LinearGuard
 from medtune.guardrails.input_rules.crisis import detect_crisis
 from medtune.guardrails.input_rules.injection import detect_injection
 from medtune.guardrails.input_rules.scope import check_scope
@@ -52,7 +52,6 @@ class Guards:
     Attributes:
         policy: The guards, their order and strictness.
         classifier: The learned guard.
-        learned_hash: Hash of its weights; empty for a custom one.
         find_identifiers: Finds what is redacted.
         privacy_engine: Name and version of the engine that finds it; None for medtune's own.
         moderation: Asks a moderation model; None if the policy names none.
@@ -60,10 +59,15 @@ class Guards:
 
     policy: Policy
     classifier: LearnedGuard
-    learned_hash: str = ""
     find_identifiers: IdentifierFinder = find_identifiers
     privacy_engine: str | None = None
     moderation: ModerationGuard | None = None
+
+    @property
+    def learned_hash(self) -> str:
+        """Hash of the learned guard's weights; empty for a custom one."""
+        learned = self.classifier
+        return learned.trained.hash if isinstance(learned, LinearGuard) else ""
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -34,7 +34,6 @@ def open_guards(
     return Guards(
         policy=rules,
         classifier=classifier,
-        learned_hash=classifier.trained.hash,
         find_identifiers=find,
         privacy_engine=engine,
         moderation=_open_moderation(rules.moderation) if rules.moderation else None,

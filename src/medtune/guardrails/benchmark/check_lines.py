@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
 
 from medtune.core.intervals import wilson_interval
 from medtune.core.schemas.guard_check import (
@@ -21,6 +23,8 @@ from medtune.guardrails.privacy.identifiers import IdentifierFinder, redact_inqu
 
 def check_line(line: QuestionLine, guards: Guards) -> CheckedLine:
     """Return what all input guards say to a line, and its identifiers."""
+    # The guard, the spans and the redacted text share one search of every text.
+    guards = replace(guards, find_identifiers=cache(guards.find_identifiers))
     inquiry = Inquiry(stem=line.stem, options=line.options, subject=line.subject)
     verdicts = run_input_guards(inquiry, guards).verdicts
     too_large = verdicts[0].reason is not None and verdicts[0].guard == "size"

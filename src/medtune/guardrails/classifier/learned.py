@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol, get_args
@@ -57,7 +57,7 @@ class ClassifierFile(Record):
     kinds: LinearWeights
     orders: LinearWeights
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hash of all weights; 64 hex digits."""
         return content_hash(self.model_dump(mode="json"))
