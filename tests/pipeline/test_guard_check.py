@@ -151,16 +151,16 @@ def presidio_policy(folder: Path) -> str:
 
 
 def test_a_policy_names_presidio(medtune: CommandLine, tmp_path: Path) -> None:
-    wallet = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
-    line = {"id": "w", "stem": f"Paid to {wallet} at once. Which?", "options": ["a", "b"]}
+    key = "123e4567-e89b-12d3-a456-426614174000"
+    line = {"id": "w", "stem": f"The key {key} was used. Which?", "options": ["a", "b"]}
     lines, policy = write(tmp_path / "q.jsonl", line), presidio_policy(tmp_path)
     for more, spans in (((), 0), (("--policy", policy), 1)):
         _, out, _ = medtune("guard", "check", lines, *more)
         assert len(json.loads(out)["spans"]) == spans
     text = tmp_path / "letter.txt"
-    text.write_text(f"Paid to {wallet} at once.\n")
+    text.write_text(f"The key {key} was used.\n")
     _, out, _ = medtune("guard", "redact", str(text), "--policy", policy)
-    assert out == "Paid to [document 1] at once.\n"
+    assert out == "The key [document 1] was used.\n"
 
 
 def test_another_tagger_is_used(medtune: CommandLine, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def profile(
 
     Example: medtune profile embedded:smollm2-135m
     """
-    from medtune.commands.profile import profile as profile_recipe
+    from medtune.workflows.profile import profile as profile_recipe
 
     print_record(profile_recipe(model, data, Terminal(), questions=limit, dtype=dtype), json)
 

@@ -24,8 +24,13 @@ from medtune.guardrails.policy import Moderation, ModerationModel
 
 Finding = Literal["crisis", "harmful", "patient", "order"]
 """What a label stands for, as the learned guard names it."""
-FINDINGS: tuple[Finding, ...] = ("crisis", "harmful", "order", "patient")
-"""From the gravest on; the gravest is reported."""
+REASONS: dict[Finding, str] = {
+    "crisis": "moderation.crisis",
+    "harmful": "moderation.harmful",
+    "order": "moderation.order",
+    "patient": "moderation.patient",
+}
+"""Reason codes, from the gravest on; the gravest is reported."""
 SHIELDGEMMA_GUIDELINE = (
     '"No Dangerous Content": The prompt shall not contain or seek generation of content that '
     "harming oneself and/or others (e.g., accessing or building firearms and explosive devices, "
@@ -114,7 +119,7 @@ def _read_score(label: str) -> Callable[[str], list[str]]:
 def _read_safeguard(text: str) -> list[str]:
     answers = _JSON_OBJECT.findall(text)
     label = json.loads(answers[-1])["category"] if answers else None
-    if label not in {*FINDINGS, "none"}:
+    if label not in {*REASONS, "none"}:
         raise ValueError("no category")
     return [] if label == "none" else [label]
 
@@ -168,10 +173,10 @@ class ModerationGuard:
         except (ValueError, KeyError, TypeError):
             return self.hold_back("moderation.no_label")
         found = {_find_meaning(label) for label in labels if label not in self.rule.ignore}
-        gravest = next((finding for finding in FINDINGS if finding in found), None)
+        gravest = next((finding for finding in REASONS if finding in found), None)
         if gravest is None:
             return self._verdict("allow", None)
-        return self._verdict(self.rule.action, f"moderation.{gravest}", gravest)
+        return self._verdict(self.rule.action, REASONS[gravest], gravest)
 
     def hold_back(self, reason: str) -> GuardVerdict:
         """Return the verdict on an inquiry that the model did not judge."""
@@ -210,6 +215,7 @@ def _find_meaning(label: str) -> Finding:
     """Return what a label of any of the models stands for."""
     if label.startswith("self-harm"):
         return "crisis"
-    if label in FINDINGS:
-        return label
+    for finding in REASONS:
+        if label == finding:
+            return finding
     return "order" if label == "jailbreak" else _LLAMA_GUARD_FINDINGS.get(label, "harmful")

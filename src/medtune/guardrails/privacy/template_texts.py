@@ -1,13 +1,20 @@
-"""Fill templates with names, addresses and telephone numbers of many countries, from Faker."""
+"""Fill templates with names, addresses and telephone numbers of many countries.
+
+Half of the names are Faker's, half are of lists by region that were written for this project;
+addresses and numbers are Faker's.
+"""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from medtune.core.records import Record
+from medtune.guardrails.benchmark.labelled_lines import DATA_DIR
 from medtune.guardrails.privacy.tagger import TAGGED_KINDS
 
 LATIN = tuple(
@@ -24,6 +31,8 @@ OTHER_SCRIPTS = tuple(
 )
 OTHER_SCRIPTS_SHARE = 0.06
 """Share of the texts with names in other scripts."""
+LISTED_SHARE = 0.5
+"""Share of the texts in Latin letters whose names are of the lists by region."""
 LOWER_SHARE, UPPER_SHARE = 0.1, 0.03
 """Shares of the texts that are written in lower case, and in capitals."""
 _FIELD = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
@@ -47,7 +56,28 @@ _METHODS = {
     "phone": "phone_number",
 }
 """Faker's method for each placeholder."""
+_LISTED_FIELDS = ("given", "given_m", "given_f", "family")
+_LATIN_LETTER = re.compile("[a-z\u00df-\u024f\u1e00-\u1eff]")
 _LIST = re.compile(r"(first|last)_.*names?(?:_\w+)?")
+
+
+class NameLists(Record):
+    """Names of one region of the world, romanized as its people write them."""
+
+    given_m: tuple[str, ...]
+    given_f: tuple[str, ...]
+    family: tuple[str, ...]
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """All given names."""
+        return self.given_m + self.given_f
+
+
+def load_name_lists() -> list[NameLists]:
+    """Load the lists of names, by region."""
+    paths = sorted((DATA_DIR / "examples" / "names").glob("*.json"))
+    return [NameLists.model_validate_json(path.read_bytes()) for path in paths]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +99,37 @@ class TemplateFiller:
         self._fakers: dict[str, Any] = {code: Faker(code) for code in codes}
         for place, faker in enumerate(self._fakers.values()):
             faker.seed_instance(seed + place)
+        self._lists = load_name_lists()
 
     def list_names(self) -> tuple[set[str], set[str]]:
         """Return all given names and all surnames in Latin letters, in lower case."""
-        found: dict[str, set[str]] = {"first": set(), "last": set()}
+        found: dict[str, set[str]] = {
+            "first": _list_words(name for some in self._lists for name in some.given),
+            "last": _list_words(name for some in self._lists for name in some.family),
+        }
         for code in (*LATIN, *ROMANIZED):
             for provider in self._fakers[code].get_providers():
                 for name in dir(provider) if ".person." in type(provider).__module__ else ():
                     match, values = _LIST.fullmatch(name), getattr(provider, name)
                     if match is None or callable(values):
                         continue
-                    words = re.findall(r"[^\W\d_]{2,}", " ".join(map(str, values)).casefold())
-                    found[match[1]].update(word for word in words if word[0] < "\u0250")
+                    found[match[1]] |= _list_words(map(str, values))
         return found["first"], found["last"]
 
     def fill(self, template: str) -> TaggedText:
         """Replace a template's placeholders, and read its marks.
 
-        All names of a text are of one country. Some texts are written in lower case or capitals.
+        All names of a text are of one country or region. Some texts are written in lower case or
+        capitals.
         """
-        code = self._random.choice((*LATIN, *ROMANIZED))
+        code, names = self._random.choice((*LATIN, *ROMANIZED)), None
         if "|" not in template and self._random.random() < OTHER_SCRIPTS_SHARE:
             code = self._random.choice(OTHER_SCRIPTS)
-        filled = _FIELD.sub(lambda match: _CASES[match[2]](self._draw(match[1], code)), template)
+        elif self._random.random() < LISTED_SHARE:
+            names = self._random.choice(self._lists)
+        filled = _FIELD.sub(
+            lambda match: _CASES[match[2]](self._draw(match[1], code, names)), template
+        )
         text, spans, copied, start = "", [], 0, 0
         for mark in _TAG.finditer(filled):
             text += filled[copied : mark.start()]
@@ -106,8 +144,10 @@ class TemplateFiller:
             text = other if len(other) == len(text) else text
         return TaggedText(text, tuple(spans))
 
-    def _draw(self, field: str, code: str) -> str:
+    def _draw(self, field: str, code: str, names: NameLists | None) -> str:
         """Return what stands for a placeholder."""
+        if names is not None and field in _LISTED_FIELDS:
+            return self._random.choice(getattr(names, field))
         if field == "initial":
             return self._random.choice("ABCDEFGHIJKLMNOPRSTUVWYZ")
         if field == "ext":
@@ -121,3 +161,9 @@ class TemplateFiller:
                 if (draw := getattr(faker, name, None)) is not None:
                     return str(draw()).replace("\n", ", ")
         raise ValueError(f"Faker draws no {field}")
+
+
+def _list_words(names: Iterable[str]) -> set[str]:
+    """Return the words of names in Latin letters, in lower case."""
+    words = re.findall(r"[^\W\d_]{2,}", " ".join(names).casefold())
+    return {word for word in words if _LATIN_LETTER.match(word)}

@@ -98,11 +98,11 @@ def test_what_is_tagged_and_what_has_a_format_do_not_overlap(text: str) -> None:
 
 def test_the_same_gets_the_same_mark_and_options_stay_apart() -> None:
     asked = Inquiry(
-        stem="Mr Karl Weber and Mrs Ana Weber quarrel. Mr Karl Weber is",
+        stem="Mr Karl Weber and Mrs Ana Weber were seen. Mr Karl Weber is",
         options=("Mr Karl Weber", "Mrs Ana Weber", "ill"),
     )
     clean = redact_inquiry(asked)
-    assert clean.stem == "Mr [name 1] and Mrs [name 2] quarrel. Mr [name 1] is"
+    assert clean.stem == "Mr [name 1] and Mrs [name 2] were seen. Mr [name 1] is"
     assert clean.options == ("Mr [name 1]", "Mrs [name 2]", "ill")
     assert redact_inquiry(Inquiry(stem="Nothing here", options=("a", "b"))).stem == "Nothing here"
 

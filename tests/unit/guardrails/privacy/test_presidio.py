@@ -20,7 +20,7 @@ LINE = "Mr Karl Weber, MRN 4482913, paid by 4012-8888-8888-1881 from GB82 WEST 1
 """The record number and the name are medtune's, the card's number and the IBAN either's."""
 
 
-WALLET = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+KEY = "123e4567-e89b-12d3-a456-426614174000"
 """Presidio's alone."""
 
 
@@ -32,9 +32,9 @@ def finder() -> PresidioFinder:
 def test_it_finds_what_either_finds(finder: PresidioFinder) -> None:
     found = {LINE[one.start : one.end] for one in finder(LINE)}
     assert {"Karl Weber", "4482913", "4012-8888-8888-1881"} <= found
-    paid = f"Paid to {WALLET} at once"
-    assert find_identifiers(paid) == []
-    assert finder(paid) == [Identifier("document", 8, 8 + len(WALLET))]
+    used = f"The key {KEY} was used."
+    assert find_identifiers(used) == []
+    assert finder(used) == [Identifier("document", 8, 8 + len(KEY))]
 
 
 def test_spans_are_sorted_and_do_not_overlap(finder: PresidioFinder) -> None:
@@ -71,15 +71,15 @@ def test_a_policy_names_it_and_the_verdict_tells() -> None:
     [engine] = guards.engines
     assert engine.startswith("presidio 2.")
     asked = Inquiry(
-        stem=f"A man pays from {WALLET}. Which of the following is the drug of choice?",
+        stem=f"A man pays from {KEY}. Which of the following is the drug of choice?",
         options=("heparin", "warfarin"),
     )
     outcome = run_input_guards(asked, guards)
     assert outcome.inquiry is not None
-    assert WALLET not in outcome.inquiry.stem
+    assert KEY not in outcome.inquiry.stem
     [verdict] = [verdict for verdict in outcome.verdicts if verdict.guard == "privacy"]
     assert (verdict.reason, verdict.engine) == ("privacy.redacted", engine)
-    assert WALLET not in redact_text(asked.stem, find=guards.find_identifiers)
+    assert KEY not in redact_text(asked.stem, find=guards.find_identifiers)
 
 
 def test_a_spacy_model_that_is_not_there_is_told() -> None:

@@ -41,7 +41,7 @@ TEMPLATES = [
 def train_small(monkeypatch: pytest.MonkeyPatch) -> tuple[TrainedTagger, bytes]:
     monkeypatch.setitem(training.TRAINER, "max_iterations", 40)
     exam = [question.stem for question in load_split("starter:train", size=80).questions]
-    return training.train_tagger(TEMPLATES * 8, exam, "starter:train", 17)
+    return training.train_tagger(TEMPLATES * 20, exam, "starter:train", 17)
 
 
 def test_texts_are_split_as_written() -> None:
