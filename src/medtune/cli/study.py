@@ -189,7 +189,8 @@ def learning_curve(
         map(str, CURVE_SIZES)
     ),
     random_sizes: Annotated[
-        str, typer.Option(help="Further numbers, chosen at random only, such as 8000,32000.")
+        str,
+        typer.Option(help="Further numbers, at random and equal epochs only: 8000,32000."),
     ] = "",
     selections: Annotated[
         str, typer.Option(help="How they are chosen: random, balanced by subject, curated.")

@@ -32,7 +32,12 @@ def doctor(json: Json = False) -> None:
 
 
 def profile(
-    model: Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="embedded:NAME, hub:ORG/NAME[@REV] or path:DIR.", autocompletion=complete_model
+        ),
+    ],
     data: DataOption = "starter:train",
     limit: Annotated[int, typer.Option(min=8, help="Number of questions.")] = 64,
     dtype: Dtype = "auto",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -31,6 +31,8 @@ REASONS: dict[Finding, str] = {
     "patient": "moderation.patient",
 }
 """Reason codes, from the gravest on; the gravest is reported."""
+UNAVAILABLE, NO_LABEL = "moderation.unavailable", "moderation.no_label"
+"""Reasons where the model did not judge: no answer in time, or none of its labels."""
 SHIELDGEMMA_GUIDELINE = (
     '"No Dangerous Content": The prompt shall not contain or seek generation of content that '
     "harming oneself and/or others (e.g., accessing or building firearms and explosive devices, "
@@ -57,7 +59,6 @@ _LLAMA_GUARD_LABEL = re.compile(r"S\d{1,2}")
 _LLAMA_GUARD_FINDINGS: dict[str, Finding] = {"S6": "patient", "S11": "crisis", "S14": "order"}
 """Specialized advice; suicide and self-harm; abuse of a code interpreter. All others are harm."""
 _SCORE = re.compile(r"<score>\s*(yes|no)\s*</score>|^\s*(yes|no)\b", re.IGNORECASE)
-_JSON_OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 class ChatAnswer(Protocol):
@@ -82,7 +83,10 @@ class ModerationServer(Protocol):
         ...
 
     def moderate(self, text: str) -> dict[str, bool]:
-        """Return whether each category is flagged; raise a RemoteError if the server fails."""
+        """Return whether each category is flagged, and "flagged" itself for any.
+
+        Raise a RemoteError if the server fails.
+        """
         ...
 
 
@@ -101,10 +105,10 @@ def _read_llama_guard(text: str) -> list[str]:
     verdict, *rest = text.split()
     if verdict == "safe" and not rest:
         return []
-    labels = [label for part in rest for label in part.split(",") if label]
-    if verdict != "unsafe" or not all(map(_LLAMA_GUARD_LABEL.fullmatch, labels)):
-        raise ValueError("neither safe nor unsafe with labels")
-    return labels or ["unsafe"]
+    if verdict != "unsafe":
+        raise ValueError("neither safe nor unsafe")
+    labels = [label for part in rest for label in part.split(",")]
+    return [label for label in labels if _LLAMA_GUARD_LABEL.fullmatch(label)] or ["unsafe"]
 
 
 def _read_score(label: str) -> Callable[[str], list[str]]:
@@ -117,8 +121,8 @@ def _read_score(label: str) -> Callable[[str], list[str]]:
 
 
 def _read_safeguard(text: str) -> list[str]:
-    answers = _JSON_OBJECT.findall(text)
-    label = json.loads(answers[-1])["category"] if answers else None
+    # The answer alone: what it quotes is the asker's.
+    label = json.loads(text)["category"]
     if label not in {*REASONS, "none"}:
         raise ValueError("no category")
     return [] if label == "none" else [label]
@@ -166,19 +170,23 @@ class ModerationGuard:
         Args:
             inquiry: With its identifiers redacted, since the server may be somebody else's.
         """
+        labels: list[str] = []
+        failure: str | None = None
         try:
-            labels = list(self._ask(_inquiry_text(inquiry)))
+            for label in self._ask(_inquiry_text(inquiry)):
+                labels.append(label)  # noqa: PERF402 - those before a failure are kept
         except RemoteError:
-            return self.hold_back("moderation.unavailable")
-        except (ValueError, KeyError, TypeError):
-            return self.hold_back("moderation.no_label")
+            failure = UNAVAILABLE
+        except (ValueError, KeyError, TypeError, RecursionError):
+            failure = NO_LABEL
         found = {_find_meaning(label) for label in labels if label not in self.rule.ignore}
         gravest = next((finding for finding in REASONS if finding in found), None)
-        if gravest is None:
-            return self._verdict("allow", None)
-        return self._verdict(self.rule.action, REASONS[gravest], gravest)
+        # What it found counts, also where a further request failed.
+        if gravest is not None:
+            return self._verdict(self.rule.action, REASONS[gravest], gravest)
+        return self._verdict("allow", None) if failure is None else self.hold_back(failure)
 
-    def hold_back(self, reason: str) -> GuardVerdict:
+    def hold_back(self, reason: str = UNAVAILABLE) -> GuardVerdict:
         """Return the verdict on an inquiry that the model did not judge."""
         return self._verdict(self.rule.unavailable, reason)
 
@@ -194,14 +202,30 @@ class ModerationGuard:
     def _ask(self, text: str) -> Iterator[str]:
         """Return the labels that the model gives a text."""
         if self.rule.model == "openai-moderation":
-            flagged = self._server.moderate(text)
-            yield from (label for label, is_flagged in flagged.items() if is_flagged)
+            flags = self._server.moderate(text)
+            labels = [label for label, is_flagged in flags.items() if is_flagged]
+            yield from [label for label in labels if label != "flagged"] or labels
         for chat in _CHATS[self.rule.model]:
             messages = [Message("user", text)]
             if chat.system:
                 messages.insert(0, Message("system", chat.system))
             answer = self._server.chat(messages, {"temperature": 0, **chat.settings})
             yield from chat.read_labels(answer.text)
+
+
+def check_judged(verdicts: Iterable[GuardVerdict]) -> None:
+    """Check that the moderation model judged, where its judgement is measured.
+
+    Raises:
+        RemoteError: It did not: what is held back for want of an answer is not safety.
+    """
+    for verdict in verdicts:
+        if verdict.reason in (UNAVAILABLE, NO_LABEL):
+            raise RemoteError(
+                f"{verdict.engine} did not judge a line: {verdict.reason}",
+                expected="a label for every line that is measured",
+                fix="look at its server, or give it more time: timeout_s in the policy",
+            )
 
 
 def _inquiry_text(inquiry: Inquiry) -> str:

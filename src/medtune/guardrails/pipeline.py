@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from medtune.core.errors import ModelError
 from medtune.core.schemas.guardrails import (
     GuardName,
     GuardVerdict,
@@ -103,7 +104,8 @@ def run_input_guards(
         subjects: Known subjects besides the policy's: those of the calibration.
         until: Deadline on the monotonic clock, in seconds; unfinished guards refuse then.
     """
-    return moderate(run_local_guards(inquiry, guards, subjects, until), guards)
+    outcome = run_local_guards(inquiry, guards, subjects, until)
+    return moderate(outcome, guards, until)
 
 
 def run_local_guards(
@@ -129,7 +131,10 @@ def run_local_guards(
                 urgent = scan_for_crisis(inquiry, policy, until)
                 return GuardOutcome(None, (verdict, urgent) if urgent else (verdict,))
         elif name == "privacy":
-            marked = redact_inquiry(reading.inquiry, guards.find_identifiers)
+            try:
+                marked = redact_inquiry(reading.inquiry, guards.find_identifiers)
+            except ModelError:
+                return _refuse_unread(inquiry, guards, verdicts, until)
             found = marked != reading.inquiry
             clean = marked.model_copy(update={"subject": subject})
             verdict = make_verdict("privacy", "annotate", "privacy.redacted" if found else None)
@@ -143,15 +148,35 @@ def run_local_guards(
     return GuardOutcome(clean, tuple(verdicts))
 
 
-def moderate(outcome: GuardOutcome, guards: Guards) -> GuardOutcome:
-    """Ask the moderation model, if there is one, about an inquiry that no other guard refused."""
+def _refuse_unread(
+    inquiry: Inquiry, guards: Guards, verdicts: Sequence[GuardVerdict], until: float
+) -> GuardOutcome:
+    """Refuse an inquiry whose identifiers could not be looked for; a crisis gets its card."""
+    failed = make_verdict("privacy", "refuse", "privacy.unavailable", "scope")
+    failed = failed.model_copy(update={"engine": guards.privacy_engine})
+    urgent = scan_for_crisis(inquiry, guards.policy, until)
+    return GuardOutcome(None, (*verdicts, failed, *([urgent] if urgent else [])))
+
+
+def moderate(outcome: GuardOutcome, guards: Guards, until: float = math.inf) -> GuardOutcome:
+    """Ask the moderation model, if there is one, about an inquiry that no other guard refused.
+
+    After `until` it is not asked, and the inquiry is held back.
+    """
     refused = strictest_action(outcome.verdicts) == "refuse"
     if guards.moderation is None or outcome.inquiry is None or refused:
         return outcome
-    # Of the redacted inquiry; its earlier turns are as received.
-    earlier = (redact_inquiry(turn, guards.find_identifiers) for turn in outcome.inquiry.earlier)
-    clean = outcome.inquiry.model_copy(update={"earlier": tuple(earlier)})
-    return replace(outcome, verdicts=(*outcome.verdicts, guards.moderation.judge(clean)))
+    find = guards.find_identifiers
+    try:
+        # Of the redacted inquiry, the earlier turns are as received.
+        earlier = tuple(redact_inquiry(turn, find) for turn in outcome.inquiry.earlier)
+    except ModelError:
+        verdict = guards.moderation.hold_back()
+    else:
+        clean = outcome.inquiry.model_copy(update={"earlier": earlier})
+        late = time.monotonic() > until
+        verdict = guards.moderation.hold_back() if late else guards.moderation.judge(clean)
+    return replace(outcome, verdicts=(*outcome.verdicts, verdict))
 
 
 def find_listed_subject(subject: str | None, known: Collection[str]) -> str | None:

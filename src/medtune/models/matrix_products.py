@@ -16,10 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from medtune.core.schemas.profile import ProductTime
 
 aten = torch.ops.aten
-OPERATORS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten._int_mm)
+OPERATORS = (
+    aten.mm, aten.addmm, aten.addmm_, aten.bmm, aten.baddbmm, aten.baddbmm_, aten._int_mm,
+)  # fmt: skip
 """Operators whose last two operands are multiplied."""
-TIMED_S = 0.05
-"""Time that the calls of one shape take; the fastest counts."""
+TIMED_S, MIN_RUNS = 0.05, 3
+"""Time that the runs of one shape take, and the fewest runs; the fastest counts."""
+CUDA_RUN = 20
+"""Calls of a run on a GPU, which are launched without waiting for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,18 @@ class Product:
         return 2 * math.prod(left.shape) * right.shape[-1] / 1e9
 
     def time(self, device: torch.device) -> float:
-        """Return the seconds of the fastest of many calls."""
+        """Return the seconds of a call in the fastest of several runs, after one to warm up."""
         given = [operand.allocate(device) for operand in self.operands]
-        fastest, start = math.inf, time.perf_counter()
-        while time.perf_counter() - start < TIMED_S:
+        calls = CUDA_RUN if device.type == "cuda" else 1
+        times: list[float] = []
+        while len(times) <= MIN_RUNS or sum(times) < TIMED_S:
             before = time.perf_counter()
-            self.operator(*given)
+            for _ in range(calls):
+                self.operator(*given)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            fastest = min(fastest, time.perf_counter() - before)
-        return fastest
+            times.append(time.perf_counter() - before)
+        return min(times[1:]) / calls
 
 
 class ProductRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

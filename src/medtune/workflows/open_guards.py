@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
+from medtune.core.errors import InputError, UnknownModelError
 from medtune.guardrails.classifier.learned import load_classifier, load_default_classifier
 from medtune.guardrails.moderation import ModerationGuard
 from medtune.guardrails.pipeline import Guards
@@ -14,6 +16,8 @@ from medtune.guardrails.privacy.tagger import load_tagger
 
 MODERATION_KEY_VARIABLE = "MEDTUNE_MODERATION_KEY"
 """Environment variable of the moderation server's key; the model's own key is not sent to it."""
+LISTING_TIMEOUT_S = 10.0
+"""Longest that its list of models may take."""
 MODERATION_REQUESTS = 16
 """Most requests to a moderation server at the same time."""
 
@@ -57,6 +61,10 @@ def open_finder(
         find, engine = partial(find_identifiers, tagger=opened), f"tagger {opened.hash[:12]}"
     if privacy.engine is None:
         return find, engine
+    # Read when it is imported: a pattern may take 2 s, and spaCy stays off a GPU, whose state other
+    # threads do not share.
+    os.environ.setdefault("REGEX_TIMEOUT_SECONDS", "2")
+    os.environ.setdefault("PRESIDIO_DEVICE", "cpu")
     from medtune.guardrails.privacy.presidio import PresidioFinder  # an extra, and takes seconds
 
     finder = PresidioFinder(find, privacy.spacy_model, privacy.score)
@@ -72,10 +80,18 @@ def _open_moderation(rule: Moderation) -> ModerationGuard:
     from medtune.models.remote.http import Server
     from medtune.models.remote.name import RemoteName
 
-    server = Server(
-        parallel=MODERATION_REQUESTS,
-        timeout_s=rule.timeout_s,
-        retries=0,
-        key_variables=(MODERATION_KEY_VARIABLE,),
+    keys = (MODERATION_KEY_VARIABLE,)
+    try:
+        name = RemoteName.parse(rule.server)
+    except UnknownModelError as error:
+        raise InputError(
+            f"[moderation] server: {error.found}",
+            expected="remote:URL#NAME",
+            fix=f"a key is read from the environment variable {MODERATION_KEY_VARIABLE}",
+        ) from error
+    # It is found patiently, and then asked once a question.
+    served = ServedModel(name, Server(key_variables=keys, timeout_s=LISTING_TIMEOUT_S))
+    served.server = Server(
+        parallel=MODERATION_REQUESTS, timeout_s=rule.timeout_s, retries=0, key_variables=keys
     )
-    return ModerationGuard(rule, ServedModel(RemoteName.parse(rule.server), server))
+    return ModerationGuard(rule, served)

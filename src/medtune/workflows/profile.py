@@ -1,7 +1,8 @@
 """Profile a model (`medtune profile MODEL`): how close its jobs come to the matrix products.
 
-Letter and cloze evaluation and LoRA training run twice on the same questions: once with every
-matrix product recorded, once timed.  Then each product is timed by itself.
+Letter and cloze evaluation and LoRA training run three times on the same questions: once to warm
+up, once with every matrix product recorded, once timed.  Then each product is timed by itself.
+Attention that is one kernel, as on a GPU, has no products that could be recorded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from medtune.core.experiment import Experiment
 from medtune.core.progress import NoProgress, Progress
@@ -28,7 +31,8 @@ from medtune.training.finetune import fine_tune
 from medtune.workflows.finetune import resolve_trainable
 
 METHODS: tuple[Method, ...] = ("letter", "cloze")
-Job = Callable[[], object]
+Job = Callable[[], tuple[int, float]]
+"""Returns its number of questions or examples, and its seconds."""
 
 
 def profile(
@@ -54,39 +58,48 @@ def profile(
     split = load_split(data, size=questions, progress=progress, for_training=True)
     opened = LocalModel.load(source, dtype=dtype)
     described = opened.describe()
+    gpu = torch.cuda.get_device_name() if opened.device.type == "cuda" else None
     asked = tuple(split.questions)
 
     def evaluate(method: Method) -> Job:
         exam = Exam(asked, split.description, PromptStyle(), method, "byte")
-        return lambda: evaluate_model(opened, exam, "profile", STRICT_PARSER, NoProgress())
 
-    def train() -> None:
+        def job() -> tuple[int, float]:
+            start = time.perf_counter()
+            evaluate_model(opened, exam, "profile", STRICT_PARSER, NoProgress())
+            return len(asked), time.perf_counter() - start
+
+        return job
+
+    def train() -> tuple[int, float]:
         with tempfile.TemporaryDirectory() as folder:
-            fine_tune(adapted, experiment, asked, split.description, Path(folder), NoProgress())
+            done = fine_tune(
+                adapted, experiment, asked, split.description, Path(folder), NoProgress()
+            )
+        return done.examples, done.duration_s
 
     found = []
     for method in METHODS:
         progress.log_message(f"{method}: {len(asked)} questions")
-        found.append(_profile_job(f"evaluate by {method}", evaluate(method), len(asked), opened))
+        found.append(_profile_job(f"evaluate by {method}", evaluate(method), opened.device))
     # It changes the network that the evaluations read.
     adapted = LoraModel(opened, experiment.training.lora, seed=0)
     progress.log_message(f"training: {len(asked)} examples")
-    found.append(_profile_job("train by LoRA", train, len(asked), opened))
+    found.append(_profile_job("train by LoRA", train, opened.device))
     return ProfileRecord(
         model=described,
         data=split.description,
         jobs=tuple(found),
-        provenance=collect_provenance(),
+        provenance=collect_provenance(gpu),
     )
 
 
-def _profile_job(name: str, job: Job, units: int, model: LocalModel) -> JobProfile:
+def _profile_job(name: str, job: Job, device: torch.device) -> JobProfile:
+    job()
     with ProductRecorder() as recorder:
         job()
-    start = time.perf_counter()
-    job()
-    seconds = time.perf_counter() - start
-    gflop, products = time_products(recorder.calls, model.device)
+    units, seconds = job()
+    gflop, products = time_products(recorder.calls, device)
     return JobProfile(
         job=name,
         units=units,

@@ -100,13 +100,24 @@ def test_it_is_not_waited_for_longer_than_the_policy_says(
     assert "moderation.unavailable" in [v["reason"] for v in reply["reasons"]]
 
 
-def test_nor_longer_than_all_guards_may_take(tmp_path: Path, server: OpenAiServer) -> None:
-    with moderated(tmp_path, server, timeout_s=30) as made:
-        made.services.engine._guards_s = 1.0
-        server.faults = [Fault(wait_s=3.0)]
+def test_a_batch_is_not_waited_for_longer_than_four_requests(
+    tmp_path: Path, server: OpenAiServer
+) -> None:
+    with moderated(tmp_path, server, timeout_s=0.3) as made:
+        server.faults = [Fault(wait_s=2.0) for _ in range(40)]
         start = time.perf_counter()
+        answer = made.client.post("/v1/answer/batch", json={"questions": [QUESTION] * 40})
+        assert time.perf_counter() - start < 5
+    for reply in answer.json()["replies"]:
+        assert "moderation.unavailable" in [v["reason"] for v in reply["reasons"]]
+
+
+def test_a_fault_of_the_guard_itself_holds_back(tmp_path: Path, server: OpenAiServer) -> None:
+    with moderated(tmp_path, server) as made:
+        guards = made.services.engine.predictor.guards
+        assert guards.moderation is not None
+        guards.moderation._server = None  # type: ignore[assignment]
         reply = made.ask().json()
-        assert time.perf_counter() - start < 2.9
     assert "moderation.unavailable" in [v["reason"] for v in reply["reasons"]]
 
 
@@ -127,6 +138,10 @@ def test_a_server_that_is_not_there_is_told_at_the_start(server: OpenAiServer) -
     gone["moderation"]["server"] = "remote:http://127.0.0.1:9/v1#fake"
     with pytest.raises(RemoteError, match="does not answer"):
         open_guards(Policy.model_validate(gone))
+    gone["moderation"]["server"] = "remote:https://me:secret@gpu/v1#m"
+    with pytest.raises(InputError, match=MODERATION_KEY_VARIABLE) as told:
+        open_guards(Policy.model_validate(gone))
+    assert "secret" not in str(told.value)
     gone["moderation"]["server"] = "gpu:8000"
     with pytest.raises(InputError, match="no URL of a server"):
         open_guards(Policy.model_validate(gone))

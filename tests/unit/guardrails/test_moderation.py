@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from tests.pipeline.serving.endpoint import Unlearned
 
-from medtune.core.errors import RemoteError
+from medtune.core.errors import ModelError, RemoteError
 from medtune.core.protocols import Message
+from medtune.core.schemas.guard_check import QuestionLine
 from medtune.core.schemas.guardrails import GuardVerdict, Inquiry
+from medtune.guardrails.benchmark.check_lines import check_line
 from medtune.guardrails.moderation import ModerationGuard
 from medtune.guardrails.pipeline import GuardOutcome, Guards, moderate, run_input_guards
 from medtune.guardrails.policy import Moderation, Policy, load_policy
+from medtune.guardrails.privacy.identifiers import Identifier
 from medtune.guardrails.rules import make_verdict
 
 QUESTION = Inquiry(stem="Which drug is it?", options=("this", "that"))
@@ -69,7 +72,8 @@ def judge(model: str, *answers: str | Exception, **settings: Any) -> GuardVerdic
         ("llama-guard", [""], "moderation.no_label"),
         ("llama-guard", ["safely said: it is fine"], "moderation.no_label"),
         ("llama-guard", ["safe unsafe"], "moderation.no_label"),
-        ("llama-guard", ["unsafe\nviolence"], "moderation.no_label"),
+        ("llama-guard", ["unsafe\nviolence"], "moderation.harmful"),
+        ("llama-guard", ["unsafe\nS11,S"], "moderation.crisis"),
         ("granite-guardian", ["No", "No"], None),
         ("granite-guardian", ["<think>\n</think>\n<score> no </score>"] * 2, None),
         ("granite-guardian", ["No", "<score> yes </score>"], "moderation.order"),
@@ -79,7 +83,8 @@ def judge(model: str, *answers: str | Exception, **settings: Any) -> GuardVerdic
         ("shieldgemma", ["Yes"], "moderation.harmful"),
         ("shieldgemma", ["Notably"], "moderation.no_label"),
         ("gpt-oss-safeguard", ['{"category": "none"}'], None),
-        ("gpt-oss-safeguard", ['Well: {"category": "patient"}'], "moderation.patient"),
+        ("gpt-oss-safeguard", [' {"category": "patient"}\n'], "moderation.patient"),
+        ("gpt-oss-safeguard", ['It says {"category": "none"}'], "moderation.no_label"),
         ("gpt-oss-safeguard", ['{"category": "crisis"}'], "moderation.crisis"),
         ("gpt-oss-safeguard", ['{"category": "fine"}'], "moderation.no_label"),
         ("gpt-oss-safeguard", ['{"category": ["none"]}'], "moderation.no_label"),
@@ -101,7 +106,9 @@ def test_answers_are_read_by_each_models_labels(
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ({"violence": False, "self-harm": False}, None),
+        ({"violence": False, "self-harm": False, "flagged": False}, None),
+        ({"violence": False, "flagged": True}, "moderation.harmful"),
+        ({"self-harm": True, "flagged": True}, "moderation.crisis"),
         ({"violence": True, "self-harm/intent": True}, "moderation.crisis"),
         ({"illicit/violent": True}, "moderation.harmful"),
     ],
@@ -120,6 +127,46 @@ def test_a_server_that_fails_holds_back(unavailable: str) -> None:
     assert (verdict.action, verdict.reason) == (unavailable, "moderation.unavailable")
     verdict = judge("llama-guard", "what?", unavailable=unavailable)
     assert (verdict.action, verdict.reason) == (unavailable, "moderation.no_label")
+
+
+def test_what_was_found_counts_where_a_further_request_fails() -> None:
+    verdict = judge("granite-guardian", "Yes", RemoteError("no answer"), action="refuse")
+    assert (verdict.action, verdict.reason) == ("refuse", "moderation.harmful")
+    assert judge("granite-guardian", "No", RemoteError("x")).reason == "moderation.unavailable"
+
+
+def test_what_was_not_judged_is_not_measured() -> None:
+    moderation = ModerationGuard(rule("llama-guard"), Server(iter([RemoteError("no answer")])))
+    guards = Guards(moderated("llama-guard"), Unlearned(), moderation=moderation)
+    line = QuestionLine(id="1", stem="Which of the following is it?", options=("a", "b"))
+    with pytest.raises(RemoteError, match=r"guard-8b did not judge[\s\S]*timeout_s"):
+        check_line(line, guards)
+
+
+def test_a_finder_that_fails_refuses_and_a_crisis_gets_its_card() -> None:
+    def fail(text: str) -> list[Identifier]:
+        raise ModelError("out of order")
+
+    guards = Guards(load_policy(), Unlearned(), fail, "presidio 2")
+    outcome = run_input_guards(QUESTION, guards)
+    assert outcome.inquiry is None
+    last = outcome.verdicts[-1]
+    assert (last.action, last.reason, last.engine) == (
+        "refuse",
+        "privacy.unavailable",
+        "presidio 2",
+    )
+    crisis = run_input_guards(Inquiry(stem="I took 40 tablets and want to die"), guards)
+    assert crisis.verdicts[-1].card == "crisis"
+
+
+def test_late_questions_are_held_back_unasked() -> None:
+    server = Server()
+    moderation = ModerationGuard(rule("llama-guard"), server)
+    guards = Guards(moderated("llama-guard"), Unlearned(), moderation=moderation)
+    outcome = GuardOutcome(QUESTION, ())
+    assert moderate(outcome, guards, until=0.0).verdicts[-1].reason == "moderation.unavailable"
+    assert not server.asked
 
 
 def test_the_policy_says_what_is_done_and_what_does_not_count() -> None:

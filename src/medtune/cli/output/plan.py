@@ -52,7 +52,8 @@ def _show_profile(console: Console, record: ProfileRecord) -> None:
     console.print(jobs)
     console.print(
         "The limit: nothing but the matrix products, each shape as fast as it is by itself. "
-        "The rest of the time is attention's softmax, norms, copies, the optimizer and Python."
+        "The rest of the time is attention that is one kernel, softmax, norms, copies, the "
+        "optimizer and Python."
     )
     console.print()
     products = create_plain_table(

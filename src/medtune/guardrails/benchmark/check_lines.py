@@ -17,16 +17,22 @@ from medtune.core.schemas.guard_check import (
 )
 from medtune.core.schemas.guardrails import Inquiry, strictest_action
 from medtune.guardrails.benchmark.labelled_lines import is_covered
+from medtune.guardrails.moderation import check_judged
 from medtune.guardrails.pipeline import Guards, run_input_guards
 from medtune.guardrails.privacy.identifiers import IdentifierFinder, redact_inquiry
 
 
 def check_line(line: QuestionLine, guards: Guards) -> CheckedLine:
-    """Return what all input guards say to a line, and its identifiers."""
+    """Return what all input guards say to a line, and its identifiers.
+
+    Raises:
+        RemoteError: The moderation model did not judge the line.
+    """
     # The guard, the spans and the redacted text share one search of every text.
     guards = replace(guards, find_identifiers=cache(guards.find_identifiers))
     inquiry = Inquiry(stem=line.stem, options=line.options, subject=line.subject)
     verdicts = run_input_guards(inquiry, guards).verdicts
+    check_judged(verdicts)
     too_large = verdicts[0].reason is not None and verdicts[0].guard == "size"
     redacted = None if too_large else redact_inquiry(inquiry, guards.find_identifiers)
     return CheckedLine(

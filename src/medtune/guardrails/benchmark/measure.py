@@ -18,6 +18,7 @@ from medtune.guardrails.benchmark.labelled_lines import (
     load_lines,
     load_test_inquiries,
 )
+from medtune.guardrails.moderation import check_judged
 from medtune.guardrails.pipeline import Guards, run_input_guards
 from medtune.guardrails.privacy.identifiers import IdentifierFinder
 
@@ -49,10 +50,15 @@ class GuardBenchmark:
         self.seconds: list[float] = []
 
     def run_guards(self, inquiry: Inquiry) -> Verdicts:
-        """Run the guards on an inquiry."""
+        """Run the guards on an inquiry.
+
+        Raises:
+            RemoteError: The moderation model did not judge it.
+        """
         start = time.perf_counter()
         verdicts = run_input_guards(inquiry, self._guards).verdicts
         self.seconds.append(time.perf_counter() - start)
+        check_judged(verdicts)
         return verdicts
 
     def measure_half(self, half: LabelledHalf, changed: CountChanged | None) -> list[GuardFigure]:

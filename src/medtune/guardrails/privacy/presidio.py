@@ -1,8 +1,8 @@
 """Find identifiers by Presidio, with medtune's own finder as one of its recognizers.
 
 `MedtuneRecognizer` can be added to anybody's registry of Presidio.  Presidio's recognizers of e-mail
-addresses and links are left out: medtune's find the same, and the former fetches a list of domains
-from the network.  Dates, places, nations and organizations are kept, because questions ask about
+addresses, links and IP addresses are left out: medtune's find the same, the first fetches a list of
+domains from the network, and the last takes enzyme numbers for addresses.  Dates, places, nations and organizations are kept, because questions ask about
 them.
 """
 
@@ -20,7 +20,7 @@ from presidio_analyzer import (
 )
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine, NoOpNlpEngine, SpacyNlpEngine
 
-from medtune.core.errors import InputError, first_line
+from medtune.core.errors import InputError, ModelError, first_line
 from medtune.guardrails.privacy.identifiers import (
     Identifier,
     IdentifierFinder,
@@ -44,15 +44,13 @@ _ENTITIES = {
 }
 """Presidio's names of medtune's kinds; the first two and the last but one are medtune's own."""
 _KINDS = {entity: kind for kind, entity in _ENTITIES.items()} | {
-    "IP_ADDRESS": "web",
     "MAC_ADDRESS": "device",
     "UK_NHS": "record",
     "US_SSN": "insurance",
-    "IN_AADHAAR": "insurance",
 }
 """medtune's kinds of Presidio's entities; all others are documents."""
 _KEPT_ENTITIES = {"AGE", "DATE_TIME", "FACILITY", "LOCATION", "NRP", "ORGANIZATION", "TITLE"}
-_LEFT_OUT = ("EmailRecognizer", "UrlRecognizer")
+_LEFT_OUT = ("EmailRecognizer", "UrlRecognizer", "IpRecognizer")
 
 
 class MedtuneRecognizer(LocalRecognizer):
@@ -103,13 +101,16 @@ class PresidioFinder:
     def __init__(
         self, find: IdentifierFinder, spacy_model: str | None = None, score: float | None = None
     ) -> None:
-        # It warns of every recognizer of another language.
-        logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
         self.engine = f"presidio {version('presidio-analyzer')}"
         self._score = DEFAULT_SCORE if score is None else score
         language = _open_language(spacy_model)
         registry = RecognizerRegistry(supported_languages=[LANGUAGE])
+        # While it loads, it warns of every recognizer of another language.
+        logger = logging.getLogger("presidio-analyzer")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
         registry.load_predefined_recognizers(languages=[LANGUAGE], nlp_engine=language)
+        logger.setLevel(level)
         for name in _LEFT_OUT:
             registry.remove_recognizer(name)
         registry.add_recognizer(MedtuneRecognizer(find))
@@ -119,10 +120,17 @@ class PresidioFinder:
         )
 
     def __call__(self, text: str) -> list[Identifier]:
-        """Find the identifiers of a text; overlapping ones are one, of the surest one's kind."""
-        found = self._analyzer.analyze(
-            text, LANGUAGE, entities=self._entities, score_threshold=self._score
-        )
+        """Find the identifiers of a text; overlapping ones are one, of the surest one's kind.
+
+        Raises:
+            ModelError: Presidio fails.
+        """
+        try:
+            found = self._analyzer.analyze(
+                text, LANGUAGE, entities=self._entities, score_threshold=self._score
+            )
+        except Exception as error:
+            raise ModelError(f"{self.engine} fails: {first_line(error)}") from error
         joined: list[RecognizerResult] = []
         for one in sorted(found, key=lambda one: one.start):
             if joined and one.start < joined[-1].end:

@@ -147,7 +147,7 @@ class TemplateFiller:
     def _draw(self, field: str, code: str, names: NameLists | None) -> str:
         """Return what stands for a placeholder."""
         if names is not None and field in _LISTED_FIELDS:
-            return self._random.choice(getattr(names, field))
+            return str(self._random.choice(getattr(names, field)))
         if field == "initial":
             return self._random.choice("ABCDEFGHIJKLMNOPRSTUVWYZ")
         if field == "ext":

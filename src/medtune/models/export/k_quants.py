@@ -76,7 +76,10 @@ def quantize_rows(rows: NDArray[np.float32], kind: Any) -> NDArray[np.uint8]:
 @cache
 def _load_quantizer() -> Any:
     """Load `ggml_quantize_chunk(type, from, to, first, rows, width, importance)`."""
-    fix = "pip install 'medtune[llama]', or write --scheme merge and run llama.cpp's llama-quantize"
+    fix = (
+        "pip install 'medtune[llama]'; or write --scheme merge, convert that folder by llama.cpp's "
+        "convert_hf_to_gguf.py, and run llama-quantize"
+    )
     try:
         from xllamacpp import xllamacpp
     except ImportError as error:

@@ -11,6 +11,7 @@ from medtune.core.protocols import Message
 from medtune.models.remote.http import NOT_OFFERED, Server
 from medtune.models.remote.name import RemoteName
 
+EXPECTED_MODERATION = "results, each with flagged and categories, true or false"
 MAX_LISTED_MODELS = 20
 """Most models listed in an error message."""
 
@@ -74,7 +75,7 @@ class ServedModel:
         return self._request_completion(f"{self.url}/chat/completions", body)
 
     def moderate(self, text: str) -> dict[str, bool]:
-        """Request a moderation: return whether each category is flagged.
+        """Request a moderation: return whether each category is flagged, and "flagged" itself.
 
         Raises:
             RemoteError: See `Server.post`; or the response has an unknown shape.
@@ -82,10 +83,13 @@ class ServedModel:
         url = f"{self.url}/moderations"
         found = self.server.post(url, {"model": self.entry["id"], "input": text})
         try:
-            flagged = found["results"][0]["categories"]
-            return {str(name): bool(is_flagged) for name, is_flagged in flagged.items()}
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _unknown_shape(url, found, "results, each with categories") from error
+            result = found["results"][0]
+            flags: dict[str, bool] = {**result["categories"], "flagged": result["flagged"]}
+        except (KeyError, IndexError, TypeError) as error:
+            raise _unknown_shape(url, found, EXPECTED_MODERATION) from error
+        if not all(isinstance(is_flagged, bool) for is_flagged in flags.values()):
+            raise _unknown_shape(url, found, EXPECTED_MODERATION)
+        return flags
 
     def complete(self, prompt: Prompt, how: dict[str, Any]) -> Answer:
         """Request a completion of a prompt.

@@ -19,8 +19,10 @@ from medtune.core.records import MIN_OPTIONS, Question
 from medtune.core.schemas.guardrails import Inquiry, OptionScores, strictest_action
 from medtune.guardrails.answer_guards import unavailable_verdict
 from medtune.guardrails.inquiry_text import normalize_text
+from medtune.guardrails.moderation import ModerationGuard
 from medtune.guardrails.pipeline import (
     GuardOutcome,
+    Guards,
     moderate,
     run_local_guards,
     scan_for_crisis,
@@ -46,8 +48,10 @@ CRISIS_STORE_TIMEOUT_S = 0.25
 """Longest that a crisis reply waits for its request to be stored."""
 MAX_PENDING_CRISES = 64
 """Crisis requests that may wait to be stored; further ones are not stored."""
-MODERATION_THREADS = 16
-"""Most questions that wait for the server of a moderation model at the same time."""
+MODERATION_THREADS, MODERATED_OF_CALLER = 16, 8
+"""Most questions that wait for the server of a moderation model at the same time; of one caller."""
+MODERATION_ROUNDS = 4
+"""Limit of the moderation of a batch, in the policy's limit of one request."""
 NO_QUESTION = "scope.no_question"
 
 
@@ -119,6 +123,9 @@ class Engine:
         # These wait for a server, if the policy names one; they are started when they are needed.
         self._moderation_threads = ThreadPoolExecutor(
             MODERATION_THREADS, thread_name_prefix="moderation"
+        )
+        self._moderation_turns = defaultdict[str | None, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(MODERATED_OF_CALLER)
         )
         self._caller_locks = defaultdict[tuple[ThreadPoolExecutor, str | None], asyncio.Lock](
             asyncio.Lock
@@ -200,7 +207,7 @@ class Engine:
             for inquiry in inquiries
         ]
         if not rejected:
-            asked = await asyncio.gather(*(self._moderate(one, predictor, until) for one in asked))
+            asked = await self._moderate_all(asked, predictor, caller)
         urgent = [one.is_crisis for one in asked]
         calm = [one for one in asked if not one.is_crisis]
         try:
@@ -338,22 +345,40 @@ class Engine:
         text_hmac = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
         return _PendingQuestion(inquiry, guarded, text_hmac, len(text), start)
 
-    async def _moderate(
-        self, asked: _PendingQuestion, predictor: Predictor, until: float
-    ) -> _PendingQuestion:
-        """Ask the policy's moderation model, if there is one; see `_run_guards`."""
-        guards = predictor.guards
-        if guards.moderation is None or asked.refused:
-            return asked
-        start, loop = time.perf_counter(), asyncio.get_running_loop()
-        work = partial(moderate, asked.guarded, guards)
-        try:
-            async with asyncio.timeout(until - time.monotonic()):
-                guarded = await loop.run_in_executor(self._moderation_threads, work)
-        except TimeoutError:
-            late = guards.moderation.hold_back("moderation.unavailable")
-            guarded = replace(asked.guarded, verdicts=(*asked.guarded.verdicts, late))
+    async def _moderate_all(
+        self, asked: Sequence[_PendingQuestion], predictor: Predictor, caller: str | None
+    ) -> list[_PendingQuestion]:
+        """Ask the policy's moderation model, if there is one, about what is not refused."""
+        moderation = predictor.guards.moderation
+        if moderation is None:
+            return list(asked)
+        start = time.perf_counter()
+        until = time.monotonic() + MODERATION_ROUNDS * moderation.rule.timeout_s
+        moderated = await asyncio.gather(
+            *(self._moderate(one, predictor.guards, moderation, until, caller) for one in asked)
+        )
         self.metrics.observe_stage("moderation", time.perf_counter() - start)
+        return moderated
+
+    async def _moderate(
+        self,
+        asked: _PendingQuestion,
+        guards: Guards,
+        moderation: ModerationGuard,
+        until: float,
+        caller: str | None,
+    ) -> _PendingQuestion:
+        """Ask the moderation model about a question; what it does not judge is held back."""
+        if asked.refused:
+            return asked
+        loop, work = asyncio.get_running_loop(), partial(moderate, asked.guarded, guards, until)
+        try:
+            async with asyncio.timeout(until - time.monotonic()), self._moderation_turns[caller]:
+                guarded = await loop.run_in_executor(self._moderation_threads, work)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may pass unread
+            log.warning("not moderated", fault=type(error).__name__)
+            late = moderation.hold_back()
+            guarded = replace(asked.guarded, verdicts=(*asked.guarded.verdicts, late))
         return replace(asked, guarded=guarded)
 
     def _build_reply(

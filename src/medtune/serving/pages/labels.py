@@ -71,6 +71,7 @@ REASONS: dict[str, str] = {
     "size.options": "There are more options than are allowed",
     "size.time": "There was not enough time to look at all of it",
     "privacy.redacted": "Names, numbers or dates of a person were taken out before it was asked",
+    "privacy.unavailable": "What identifies a person could not be looked for",
     "crisis.self_harm": "Somebody may mean to harm themselves",
     "crisis.overdose": "Somebody may have taken too much",
     "crisis.poisoned": "Somebody may be poisoned",

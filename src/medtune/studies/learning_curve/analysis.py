@@ -99,11 +99,14 @@ def build_learning_curve_record(
 
 def pair_contrasts(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     """Pair few selected questions with many random ones, at otherwise equal settings."""
-    sizes = sorted({arm.size for arm in arms})
+    sizes = {arm.size for arm in arms}
+    # Few are of a size that other selections have as well, where there are others.
+    selected = {arm.size for arm in arms if arm.selection != "random"} or sizes
     few, many = NOTEBOOK_SIZES
-    if not {few, many} <= set(sizes):
-        many = sizes[-1]
-        few = min(sizes[:-1], key=lambda size: abs(size - many / FEW_RATIO), default=many)
+    if few not in selected or many not in sizes:
+        many = max(sizes)
+        fewer = sorted(selected - {many})
+        few = min(fewer, key=lambda size: abs(size - many / FEW_RATIO), default=many)
     return [
         (arm, other)
         for arm in arms

@@ -52,8 +52,8 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
         selections: How they are chosen.
         targets: Training targets; empty uses the experiment's.
         equal: Whether arms have equal epochs, equal steps, or one arm of each.
-        random_sizes: Further numbers, of questions chosen at random only: large ones, of which
-            the other selections would take nearly all of the pool, too.
+        random_sizes: Further numbers, of questions chosen at random only, at equal epochs: large
+            ones, of which the other selections would take nearly all of the pool, too.
         retrieval: Kinds of retrieval, none for the closed book; empty uses the experiment's.
         seeds_under: Train further seeds only of arms whose first training and evaluation took
             fewer minutes; None trains all seeds of all.
@@ -89,10 +89,10 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
                 expected="whole numbers from 1 on, no two alike",
                 fix="for instance --sizes 125,500,2000",
             )
-        if random_sizes and "random" not in selections:
+        if random_sizes and not ("random" in selections and "epochs" in equal):
             raise InputError(
-                f"random sizes without random among the selections {', '.join(selections)}",
-                expected="--selections with random",
+                f"random sizes with selections {', '.join(selections)}, equal {', '.join(equal)}",
+                expected="random among --selections, and epochs in --equal",
             )
         if seeds_under is not None and not experiment.seeds:
             raise InputError(
@@ -113,10 +113,10 @@ class LearningCurveStudy(TrainingStudy[LearningCurveRecord]):
             for target in targets or (experiment.training.target,)
             for same in equal
             for selection in selections
-            for size in sorted(every if selection == "random" else sizes)
+            for size in sorted(every if (selection, same) == ("random", "epochs") else sizes)
         ]
         self._seeds = experiment.seeds or (experiment.seed,)
-        self._largest, self._equal, self._kinds = max(every), equal, kinds
+        self._largest, self._equal, self._kinds = max(sizes), equal, kinds
         self._seeds_under = seeds_under
         # Cleaned and decontaminated once; every arm samples from it.
         plain = {"train_size": None, "curation": CurationConfig(), "balance": BalanceConfig()}

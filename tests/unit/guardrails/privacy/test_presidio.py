@@ -8,7 +8,7 @@ import pytest
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
-from medtune.core.errors import InputError
+from medtune.core.errors import InputError, ModelError
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails.pipeline import run_input_guards
 from medtune.guardrails.policy import Policy, load_policy
@@ -41,6 +41,7 @@ def test_spans_are_sorted_and_do_not_overlap(finder: PresidioFinder) -> None:
     found = finder(LINE * 3)
     assert all(one.end <= other.start for one, other in pairwise(found))
     assert finder("") == []
+    assert finder("Which is EC 3.1.1.7, and which EC 1.14.13.39?") == []
     assert finder("Which nerve supplies the deltoid after 2 days in Delhi?") == []
 
 
@@ -80,6 +81,13 @@ def test_a_policy_names_it_and_the_verdict_tells() -> None:
     [verdict] = [verdict for verdict in outcome.verdicts if verdict.guard == "privacy"]
     assert (verdict.reason, verdict.engine) == ("privacy.redacted", engine)
     assert KEY not in redact_text(asked.stem, find=guards.find_identifiers)
+
+
+def test_a_fault_of_presidio_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = PresidioFinder(find_identifiers)
+    monkeypatch.setattr(finder, "_analyzer", None)
+    with pytest.raises(ModelError, match=r"presidio .* fails"):
+        finder("any text")
 
 
 def test_a_spacy_model_that_is_not_there_is_told() -> None:

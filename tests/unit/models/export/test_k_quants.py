@@ -24,6 +24,7 @@ Types: Any = gguf.GGMLQuantizationType
 )
 @pytest.mark.parametrize("rows", [1, 5])
 def test_what_is_written_is_read_by_gguf(kind: str, error: float, rows: int) -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install xllamacpp")
     data = np.random.default_rng(0).normal(size=(rows, 512)).astype(np.float32)
     packed = quantize_rows(data, Types[kind])
     block, size = gguf.GGML_QUANT_SIZES[Types[kind]]
@@ -36,6 +37,7 @@ def test_what_is_written_is_read_by_gguf(kind: str, error: float, rows: int) -> 
 
 
 def test_more_bits_are_less_error() -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install xllamacpp")
     data = np.random.default_rng(1).normal(size=(8, 256)).astype(np.float32)
     errors = [
         np.abs(gguf.dequantize(quantize_rows(data, Types[kind]), Types[kind]) - data).mean()
@@ -78,6 +80,7 @@ def unloaded() -> Iterator[None]:
 
 @pytest.mark.usefixtures("unloaded")
 def test_a_wheel_that_is_missing_or_without_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: pip install xllamacpp")
     data = np.zeros((1, 256), np.float32)
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     with pytest.raises(ModelError, match="does not offer llama"):
