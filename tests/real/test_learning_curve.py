@@ -248,7 +248,7 @@ def test_the_command(tiny_source: ModelSource, medtune: CommandLine, tmp_path: P
         'evaluate = ["starter:recall"]\nevaluate_size = 6\n[training]\nepochs = 1\n'
         '[evaluation]\nmethods = ["letter"]\n'
     )
-    command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "steps")
+    command = ("study", "learning-curve", path, "--sizes", "8,16", "--equal", "epochs")
     record = medtune.record(
         *command, "--selections", "random,curated", "--targets", "text,letter", "--out", "c",
         "--retrieval", "none", "--random-sizes", "24",

@@ -167,6 +167,15 @@ def test_the_notebooks_sizes_are_compared_where_both_are_there() -> None:
     without = [arm for arm in arms if arm.size != 500]
     assert {(few.size, many.size) for few, many in pair_contrasts(without)} == {(2000, 8000)}
     assert pair_contrasts([Arm(size=5)]) == []
+    # Sizes that only the random selection has do not take the place of few selected ones.
+    large = [Arm(size=size) for size in (125, 1000, 8000, 32000)]
+    curated = [Arm(size=size, selection="curated") for size in (125, 1000)]
+    assert {
+        (few.selection, few.size, many.size) for few, many in pair_contrasts(large + curated)
+    } == {
+        ("random", 1000, 32000),
+        ("curated", 1000, 32000),
+    }
 
 
 def test_p_values_are_corrected_for_their_number() -> None:
