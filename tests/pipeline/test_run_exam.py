@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from medtune.analysis.outcome_summary import count_outcomes
 from medtune.core.errors import DataError, FolderError, ModelError, PredictionsError
+from medtune.core.formatting import format_share
 from medtune.core.intervals import wilson_interval
 from medtune.core.option_logprobs import option_probabilities
 from medtune.core.predictions_io import (
@@ -799,10 +800,11 @@ def test_a_drafts_progress_is_told(tmp_path: Path) -> None:
         evaluate_or_reuse(Mortal(256), held, "l", STRICT_PARSER, tmp_path, Recorder())
     assert seen == [("l · starter:recall · letter", 300, 0)]
     seen.clear()
-    evaluate_or_reuse(Mortal(999), held, "l", STRICT_PARSER, tmp_path, Recorder())
+    record, _ = evaluate_or_reuse(Mortal(999), held, "l", STRICT_PARSER, tmp_path, Recorder())
     assert seen == [
         "l: resumes after the 256 questions that were answered before",
         ("l · starter:recall · letter", 300, 256),
+        f"l · starter:recall · letter: {format_share(record.accuracy)} right",
     ]
 
 

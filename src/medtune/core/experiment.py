@@ -246,7 +246,7 @@ class TrainingConfig(Record):
     weigh_by: Literal["none", "subject", "letter"] = "none"
     """Give every subject, or every right letter, the same total weight in the loss, independent of
     its frequency in the train split."""
-    epochs: int = Field(default=6, gt=0)
+    epochs: int = Field(default=4, gt=0)
     """Passes over the training questions."""
     steps: int | None = Field(default=None, gt=0)
     """Total number of optimizer steps, in place of `epochs`."""
@@ -260,7 +260,7 @@ class TrainingConfig(Record):
     too_long: Literal["leave out", "cut explanation"] = "cut explanation"
     """What to do with a longer example: cut its explanation to the sentences that fit, if it has
     one, or leave it out. Both are counted."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Highest learning rate of AdamW."""
     warmup_steps: int = Field(default=5, ge=0)
     """Steps in which the learning rate rises to its highest."""

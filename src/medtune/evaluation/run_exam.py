@@ -15,6 +15,7 @@ from medtune.analysis.order_flips import choice_in_given_order
 from medtune.analysis.outcome_summary import summarize_outcomes
 from medtune.analysis.similarity import accuracy_without_most_similar
 from medtune.core.errors import DataError, PredictionsError
+from medtune.core.formatting import format_share
 from medtune.core.intervals import wilson_interval
 from medtune.core.model_names import is_search_model
 from medtune.core.option_logprobs import option_logprobs
@@ -117,6 +118,7 @@ def evaluate_model(
     blind, effect = _evaluate_options_only(model, exam, parser, predictions, progress)
     sitting = ExamResult(duration, kept, prior, blind, effect)
     record = make_evaluation_record(model, exam, label, parser, predictions, sitting)
+    progress.log_message(f"{name}: {format_share(record.accuracy)} right")
     return add_search_reference(exam, record, predictions)
 
 

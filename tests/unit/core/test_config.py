@@ -141,7 +141,7 @@ def test_the_hash_of_an_experiment_covers_its_passages_but_not_where_the_index_l
     assert shared == hashed('kind = "shared"\nindex = "runs/x/index"')
     assert len({shared, hashed('kind = "shared"\nwords = 61'), config_hash(Experiment())}) == 3
     # A closed book's hash is what it was before books could be open.
-    assert config_hash(Experiment()) == (
+    assert config_hash(finetune("[training]\nepochs = 6\nlearning_rate = 2e-3\n")) == (
         "39cb2fc5ba6eaa70c5bfa0cb4c5ae0e49dfdf313a1f81a4d471923fef1a28563"
     )
     assert hashed('kind = "none"\npassages = 3') == config_hash(Experiment())
@@ -577,7 +577,7 @@ def test_settings_of_data_that_do_not_fit_are_named(text: str, fault: str) -> No
 
 def test_the_hash_is_64_hex_digits_and_the_same_however_defaults_are_given() -> None:
     first = config_hash(Experiment())
-    assert first == config_hash(finetune("seed = 17\n[training]\nepochs = 6\n"))
+    assert first == config_hash(finetune("seed = 17\n[training]\nepochs = 4\n"))
     assert len(first) == 64
     assert int(first, 16) >= 0
 
