@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -53,7 +54,6 @@ SCORED: tuple[Method, ...] = ("letter", "cloze")
 SETTINGS = {"options_only": 0}
 EMBEDDED = "embedded:smollm2-135m"
 VARIABLES = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1"}
-PORT = 8765
 START_S = 300.0
 
 
@@ -155,17 +155,19 @@ class VllmServer:
         self, python: Path, model: Path, dtype: str, log: Path, adapter: Path | None = None
     ) -> None:
         name = "base" if adapter or model.name != "merged" else "merged"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         self._command: list[str | Path] = [
             # The command `vllm` looks for a distribution of that name.
             *(python, "-P", "-m", "vllm.entrypoints.openai.api_server"),
             *("--model", model, "--served-model-name", name),
             *("--dtype", dtype, "--enforce-eager", "--max-model-len", "2048"),
-            *("--port", str(PORT), "--max-logprobs", "20"),
+            *("--port", str(port), "--max-logprobs", "20"),
         ]
         if adapter:
             self._command += ["--enable-lora", "--lora-modules", f"tuned={adapter}"]
         self._log = log
-        self.url = f"http://127.0.0.1:{PORT}/v1"
+        self.url = f"http://127.0.0.1:{port}/v1"
         self.start_s = 0.0
 
     def __enter__(self) -> VllmServer:
@@ -320,7 +322,9 @@ def time_offline(
         stdout=subprocess.PIPE,
         text=True,
     )
-    seconds = json.loads(done.stdout.splitlines()[-1])
+    # vLLM writes to the same place.
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    seconds = json.loads(said)
     return {method: round(questions / seconds[method], 2) for method in SCORED}
 
 
