@@ -55,6 +55,8 @@ SETTINGS = {"options_only": 0}
 EMBEDDED = "embedded:smollm2-135m"
 VARIABLES = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1"}
 START_S = 300.0
+BATCH = 32
+"""Requests under way when it is timed."""
 
 
 def main() -> None:
@@ -91,6 +93,7 @@ def main() -> None:
         "offline_questions_per_s": offline,
         "speed_questions": arguments.speed_questions,
         "speed_dtype": dtype,
+        "requests_under_way": BATCH,
         "start_s": round(start_s, 1),
         "parity": parity,
         "restart": restart,
@@ -285,7 +288,7 @@ def time_remote(server: VllmServer, questions: int) -> dict[str, float]:
     model = f"remote:{server.url}#base@{EMBEDDED}"
     rates: dict[str, float] = {}
     for method in SCORED:
-        how: dict[str, Any] = {"method": method, "settings": SETTINGS}
+        how: dict[str, Any] = {"method": method, "settings": SETTINGS, "batch": BATCH}
         mt.evaluate(model, "starter:recall", limit=32, **how)
         record, _ = mt.evaluate(model, "starter:train", limit=questions, **how)
         assert record.questions_per_s is not None, "it was timed"

@@ -139,7 +139,11 @@ def evaluate(
     dtype: Dtype = "auto",
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Most questions in a forward pass; by default 64, 512 on a GPU."),
+        typer.Option(
+            min=1,
+            help="Most questions in a forward pass, by default 64, 512 on a GPU; of a remote "
+            "model, most requests under way at one server, by default 8.",
+        ),
     ] = None,
     label: Annotated[
         str | None, typer.Option(help="Short name for tables and comparisons.")

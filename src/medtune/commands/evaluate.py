@@ -145,7 +145,7 @@ def evaluate(
         settings: Orders, worked examples, baselines and decoding; like `style` and `retrieval`
             also a dict of those that are no defaults.
         dtype: Precision of the model.
-        batch: Most questions in a forward pass.
+        batch: Most questions in a forward pass; of a remote model, most requests under way.
         form: Answer form of free answers.
         search: Folder of a passage index: a text search in it is a baseline. None takes an index
             of the evaluated snapshot's train split if there is one.

@@ -52,7 +52,8 @@ def open_model(
         dtype: float32, bfloat16, float16 or auto; a GGUF file is run as it is by "auto", and by
             transformers in any other precision.
         attention: auto, sdpa or eager.
-        batch: Most sequences in one forward pass; None chooses by the device.
+        batch: Most sequences in one forward pass, None chooses by the device; of a remote model,
+            most requests under way at one server.
         progress: Reports a long first conversion.
         light: See `LocalModel.load`; an adapter needs transformers.
         retrieval: Passages of the prompts, checked as `UnloadedModel.retrieval` is.
@@ -63,7 +64,7 @@ def open_model(
     check_choice("dtype", dtype, get_args(DtypeName))
     name, adapter = split_adapter(resolve_model_argument(name), resolve_adapter_argument(adapter))
     if name.startswith("remote:"):
-        return _connect(name, adapter, progress)
+        return _connect(name, adapter, batch, progress)
     if is_search_model(name):
         if adapter is not None:
             raise AdapterError(f"{name} takes no adapter", expected="a language model")
@@ -130,7 +131,7 @@ def find_unloaded_model(
 
 
 def _connect(
-    name: str, adapter: Path | None, progress: Progress | None
+    name: str, adapter: Path | None, batch: int | None, progress: Progress | None
 ) -> RemoteModel | RemotePool:
     if adapter is not None:
         raise AdapterError(
@@ -141,7 +142,7 @@ def _connect(
     from medtune.models.remote.remote_pool import RemotePool
 
     several = len(split_servers(name)) > 1
-    return (RemotePool if several else RemoteModel).connect(name, progress)
+    return (RemotePool if several else RemoteModel).connect(name, progress, batch)
 
 
 def _run_gguf(name: str, progress: Progress) -> RemoteModel:

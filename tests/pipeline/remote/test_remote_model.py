@@ -124,6 +124,8 @@ def test_requests_are_under_way_together(server: OpenAiServer) -> None:
     server.slow = True
     connect(server, parallel=1).score([letters(stem) for stem in STEMS])
     assert server.most_at_once == 1
+    open_model(server.name, batch=2).score([letters(stem) for stem in STEMS])
+    assert server.most_at_once == 2
     connect(server, parallel=12).score([letters(stem) for stem in STEMS])
     assert 4 < server.most_at_once <= 12
 

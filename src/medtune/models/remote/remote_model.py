@@ -94,15 +94,23 @@ class RemoteModel:
         self._choosing = threading.Lock()
 
     @classmethod
-    def connect(cls, name: str, progress: Progress | None = None) -> Self:
+    def connect(
+        cls, name: str, progress: Progress | None = None, parallel: int | None = None
+    ) -> Self:
         """Connect to the server of a model name.
+
+        Args:
+            name: The name.
+            progress: See the class.
+            parallel: Most requests under way; None is the default of `Server`.
 
         Raises:
             ModelError: The name, the server, the model on it or the tokenizer cannot be used.
         """
         parsed = RemoteName.parse(name)
         encoder = load_encoder(parsed.tokenizer, progress) if parsed.tokenizer else None
-        model = cls(parsed, Server(), encoder, progress)
+        server = Server() if parallel is None else Server(parallel=parallel)
+        model = cls(parsed, server, encoder, progress)
         if encoder is not None and model._desktop is not None:
             raise model._desktop.refuse_tokenizer(name)
         return model

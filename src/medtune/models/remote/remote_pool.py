@@ -54,13 +54,15 @@ class RemotePool:
                 )
 
     @classmethod
-    def connect(cls, name: str, progress: Progress | None = None) -> Self:
-        """Connect to all servers of a model name.
+    def connect(
+        cls, name: str, progress: Progress | None = None, parallel: int | None = None
+    ) -> Self:
+        """Connect to all servers of a model name; see `RemoteModel.connect`.
 
         Raises:
             ModelError: The name, a server, the model on it or the tokenizer cannot be used.
         """
-        models = [RemoteModel.connect(one.name, progress) for one in split_servers(name)]
+        models = [RemoteModel.connect(one.name, progress, parallel) for one in split_servers(name)]
         return cls(name, models, progress)
 
     def check(self) -> None:
