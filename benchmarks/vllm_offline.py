@@ -9,6 +9,7 @@ is scored, and prompts that end in an option. vllm_server.py writes it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -39,7 +40,8 @@ def main() -> None:
             llm.generate(prompts, sampling, use_tqdm=False)
             rounds.append(time.perf_counter() - start)
         seconds[method] = min(rounds)
-    print(json.dumps(seconds))
+    print(json.dumps(seconds), flush=True)
+    os._exit(0)  # at a usual exit its threads abort
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def main() -> None:
             parity += compare_methods(server, "base", arguments.questions, EMBEDDED)
             parity.append(compare_chats(server, arguments.questions))
             restart = kill_in_the_middle(server, folder)
+            print(json.dumps(restart), file=sys.stderr)
         with VllmServer(python, merged, "float32", folder / "merged.log") as server:
             parity += compare_methods(server, "merged", arguments.questions, f"path:{merged}")
         with VllmServer(python, base, "float32", folder / "adapter.log", tuned) as server:
@@ -83,6 +84,7 @@ def main() -> None:
         with VllmServer(python, base, dtype, folder / "speed.log") as server:
             start_s = server.start_s
             remote = time_remote(server, arguments.speed_questions)
+            print(json.dumps(remote), file=sys.stderr)
         requests = write_requests(folder / "requests.json", arguments.speed_questions)
         offline = time_offline(python, base, dtype, requests, arguments.speed_questions)
     result = {
