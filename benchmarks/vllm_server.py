@@ -68,20 +68,20 @@ def main() -> None:
         tuned, merged = make_models(folder)
         base = convert_once()
         parity = []
-        with VllmServer(python, base, "float32", folder / "base.log") as server:
+        with VllmServer(python, "base", base, "float32", folder / "base.log") as server:
             parity += compare_methods(server, "base", arguments.questions, EMBEDDED)
             parity.append(compare_chats(server, arguments.questions))
             restart = kill_in_the_middle(server, folder)
             print(json.dumps(restart), file=sys.stderr)
-        with VllmServer(python, merged, "float32", folder / "merged.log") as server:
+        with VllmServer(python, "merged", merged, "float32", folder / "merged.log") as server:
             parity += compare_methods(server, "merged", arguments.questions, f"path:{merged}")
-        with VllmServer(python, base, "float32", folder / "adapter.log", tuned) as server:
+        with VllmServer(python, "base", base, "float32", folder / "adapter.log", tuned) as server:
             # An echo ends a CPU server that has adapters: vLLM's issue 16668.
             ways: tuple[Method, ...] = ("letter", "generate")
             count = arguments.questions
             parity += compare_methods(server, "tuned", count, EMBEDDED, ways, adapter=tuned)
         dtype = str(choose_dtype("auto", choose_device()))[len("torch.") :]
-        with VllmServer(python, base, dtype, folder / "speed.log") as server:
+        with VllmServer(python, "base", base, dtype, folder / "speed.log") as server:
             start_s = server.start_s
             remote = time_remote(server, arguments.speed_questions)
             print(json.dumps(remote), file=sys.stderr)
@@ -157,9 +157,14 @@ class VllmServer:
     """A vLLM server of a model, and of an adapter under a name of its own."""
 
     def __init__(
-        self, python: Path, model: Path, dtype: str, log: Path, adapter: Path | None = None
+        self,
+        python: Path,
+        name: str,
+        model: Path,
+        dtype: str,
+        log: Path,
+        adapter: Path | None = None,
     ) -> None:
-        name = "base" if adapter or model.name != "merged" else "merged"
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self._command: list[str | Path] = [
