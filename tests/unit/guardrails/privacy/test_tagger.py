@@ -132,3 +132,8 @@ def test_what_is_no_tagger_is_told(tmp_path: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(InputError, match="train-tagger"):
         load_tagger(file)
+
+
+@pytest.mark.parametrize("disease", ["Polycythaemia vera", "Polycythemia vera"])
+def test_a_disease_with_a_given_names_word_is_no_name(disease: str) -> None:
+    assert [*load_default_tagger().find(disease)] == []
