@@ -1,9 +1,9 @@
 """Estimate how long jobs take on this machine, from a measurement of a second.
 
 A job's cost has two terms: matrix products, and everything else.  Both were measured with the
-embedded model on the quickstart (results/quickstart.json: two cores of an Intel Xeon with AMX) and
-scale with the machine's speed in each, with the number of parameters and with the length of the
-questions.
+embedded model on a quickstart of six epochs (two cores of an Intel Xeon with AMX, which the record
+in results/quickstart.json found slower) and scale with the machine's speed in each, with the
+number of parameters and with the length of the questions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ERROR_FACTOR = 2.0
 """Factor by which an estimate may be wrong on an idle machine.
 
 Evaluations of the quickstart took 0.6 to 1.5 times their estimate, its training and the whole run
-0.9 to 1.1 times (results/quickstart.json).
+0.9 to 1.1 times.
 """
 REFERENCE_PARAMETERS = 134_515_008
 REFERENCE_ELEMENTS = 2.55
