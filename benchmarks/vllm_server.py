@@ -1,13 +1,14 @@
 """Evaluate models on a real vLLM server: parity with the local model, speed; one JSON line.
 
-    python benchmarks/vllm_server.py [--questions 80] [--env FOLDER] [--json-out FILE]
+    python benchmarks/vllm_server.py [--questions 80] [--speed-model MODEL] [--json-out FILE]
 
 vLLM gets an environment of its own: its transformers is another version. It takes a torch for CPUs:
 set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu where no index has it. Served are the
 embedded model, the same merged with an adapter, and the adapter by name. Parity in float32: each
 method with token ids, letters as a chat. One server is killed in the middle of an evaluation and
-started again. Throughput in the machine's own precision: medtune asks the server, then vLLM scores
-the same token ids by itself, one after the other on the same cores.
+started again. Throughput in the machine's own precision, of the embedded model and further ones
+(--speed-model path:FILE.gguf): medtune asks the server, then vLLM scores the same token ids by
+itself, one after the other on the same cores.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ def main() -> None:
         parity = []
         with VllmServer(python, "base", base, "float32", folder / "base.log") as server:
             parity += compare_methods(server, "base", arguments.questions, EMBEDDED)
-            parity.append(compare_chats(server, arguments.questions))
             restart = kill_in_the_middle(server, folder)
             print(json.dumps(restart), file=sys.stderr)
         with VllmServer(python, "merged", merged, "float32", folder / "merged.log") as server:
@@ -80,23 +80,14 @@ def main() -> None:
             ways: tuple[Method, ...] = ("letter", "generate")
             count = arguments.questions
             parity += compare_methods(server, "tuned", count, EMBEDDED, ways, adapter=tuned)
-        dtype = str(choose_dtype("auto", choose_device()))[len("torch.") :]
-        with VllmServer(python, "base", base, dtype, folder / "speed.log") as server:
-            start_s = server.start_s
-            remote = time_remote(server, arguments.speed_questions)
-            print(json.dumps(remote), file=sys.stderr)
-        requests = write_requests(folder / "requests.json", arguments.speed_questions)
-        offline = time_offline(python, base, dtype, requests, arguments.speed_questions)
+        speeds = [
+            measure_speed(python, model, arguments.speed_questions, folder)
+            for model in (EMBEDDED, *arguments.speed_model)
+        ]
     result = {
         "benchmark": "vllm_server",
         "vllm": VERSION,
-        "share_of_offline": {m: round(remote[m] / offline[m], 3) for m in remote},
-        "remote_questions_per_s": remote,
-        "offline_questions_per_s": offline,
-        "speed_questions": arguments.speed_questions,
-        "speed_dtype": dtype,
-        "requests_under_way": BATCH,
-        "start_s": round(start_s, 1),
+        "speeds": speeds,
         "parity": parity,
         "restart": restart,
         "provenance": collect_provenance().model_dump(mode="json"),
@@ -227,24 +218,19 @@ def compare_methods(
     methods: Sequence[Method] = METHODS,
     **local: Any,
 ) -> list[dict[str, Any]]:
-    """Compare a served model with the local one by each method, prompts written here."""
-    served = f"remote:{server.url}#{name}@{EMBEDDED}"
+    """Compare a served model with the local one by each method; letters as a chat, too."""
     found = []
     for method in methods:
         how: dict[str, Any] = {"method": method, "limit": questions, "settings": SETTINGS}
         _, ours = mt.evaluate(model, "starter:recall", dtype="float32", **how, **local)
-        _, theirs = mt.evaluate(served, "starter:recall", **how)
-        found.append({"model": name, "method": method, **compare_answers(ours, theirs)})
-        print(json.dumps(found[-1]), file=sys.stderr)
+        # Prompts are written here where a tokenizer is named behind @, else by the server.
+        for asked in ("prompt", "chat") if method == "letter" else ("prompt",):
+            served = f"remote:{server.url}#{name}" + (f"@{EMBEDDED}" if asked == "prompt" else "")
+            _, theirs = mt.evaluate(served, "starter:recall", **how)
+            same = compare_answers(ours, theirs)
+            found.append({"model": name, "method": method, "asked": asked, **same})
+            print(json.dumps(found[-1]), file=sys.stderr)
     return found
-
-
-def compare_chats(server: VllmServer, questions: int) -> dict[str, Any]:
-    """Compare letters with the server's own chat template."""
-    how: dict[str, Any] = {"limit": questions, "settings": SETTINGS}
-    _, ours = mt.evaluate(EMBEDDED, "starter:recall", dtype="float32", **how)
-    _, theirs = mt.evaluate(f"remote:{server.url}#base", "starter:recall", **how)
-    return {"model": "base, chat", "method": "letter", **compare_answers(ours, theirs)}
 
 
 def compare_answers(ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:
@@ -290,22 +276,44 @@ def kill_in_the_middle(server: VllmServer, folder: Path) -> dict[str, Any]:
     return {"n": len(again[1]), "error": said, "resumed_at": kept, "same_choice": same}
 
 
-def time_remote(server: VllmServer, questions: int) -> dict[str, float]:
+def measure_speed(python: Path, model: str, questions: int, folder: Path) -> dict[str, Any]:
+    """Time evaluations over a server, and vLLM's own scoring of the same token ids without it."""
+    weights = resolve_model(model).folder
+    assert weights is not None, "only models with weights are served"
+    dtype = str(choose_dtype("auto", choose_device()))[len("torch.") :]
+    with VllmServer(python, "base", weights, dtype, folder / "speed.log") as server:
+        remote = time_remote(server, model, questions)
+    print(json.dumps(remote), file=sys.stderr)
+    requests = write_requests(folder / "requests.json", model, questions)
+    offline = time_offline(python, weights, dtype, requests, questions)
+    return {
+        "model": weights.name,
+        "dtype": dtype,
+        "questions": questions,
+        "requests_under_way": BATCH,
+        "start_s": round(server.start_s, 1),
+        "remote_questions_per_s": remote,
+        "offline_questions_per_s": offline,
+        "share_of_offline": {m: round(remote[m] / offline[m], 3) for m in remote},
+    }
+
+
+def time_remote(server: VllmServer, model: str, questions: int) -> dict[str, float]:
     """Return questions/s of evaluations over the server; 32 others warm it up."""
-    model = f"remote:{server.url}#base@{EMBEDDED}"
+    served = f"remote:{server.url}#base@{model}"
     rates: dict[str, float] = {}
     for method in SCORED:
         how: dict[str, Any] = {"method": method, "settings": SETTINGS, "batch": BATCH}
-        mt.evaluate(model, "starter:recall", limit=32, **how)
-        record, _ = mt.evaluate(model, "starter:train", limit=questions, **how)
+        mt.evaluate(served, "starter:recall", limit=32, **how)
+        record, _ = mt.evaluate(served, "starter:train", limit=questions, **how)
         assert record.questions_per_s is not None, "it was timed"
         rates[method] = round(record.questions_per_s, 2)
     return rates
 
 
-def write_requests(file: Path, questions: int) -> Path:
+def write_requests(file: Path, model: str, questions: int) -> Path:
     """Write the token ids that the server was asked about, for vllm_offline.py."""
-    encoder, style = load_encoder(EMBEDDED), PromptStyle()
+    encoder, style = load_encoder(model), PromptStyle()
     requests: dict[str, list[list[int]]] = {"letter": [], "cloze": []}
     for question in load_split("starter:train", size=questions).questions:
         for method in SCORED:
@@ -344,6 +352,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--speed-questions", type=int, default=256, help="timed, of starter:train")
     cache = Path.home() / ".cache" / "medtune-benchmarks" / f"vllm-{VERSION}"
     parser.add_argument("--env", type=Path, default=cache, help="folder of vLLM's environment")
+    parser.add_argument(
+        "--speed-model",
+        action="append",
+        default=[],
+        help="timed beside the embedded one; repeatable",
+    )
     parser.add_argument("--json-out", type=Path)
     return parser.parse_args()
 
