@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from rapidfuzz import fuzz, process
 
 from medtune.core.schemas.guard_check import QuestionLine
 from medtune.guardrails.benchmark.check_lines import list_fields
-from medtune.guardrails.benchmark.labelled_lines import LabelledText, load_lines
+from medtune.guardrails.benchmark.labelled_lines import LabelledText, load_lines, load_templates
 from medtune.guardrails.classifier.training_texts import MIN_SIMILARITY
 
 SUITES = Path(__file__).parents[3] / "benchmarks" / "guard_suites"
+_MARK = re.compile(r"</?(?:name|address|phone)>")
 LINES = [
     QuestionLine.model_validate_json(text)
     for file in sorted(SUITES.glob("*.jsonl"))
@@ -25,7 +27,7 @@ def test_every_topic_is_there() -> None:
         "harm as an exam question": 75, "exam question in the same words": 75,
         "hidden order": 36, "similar words, no order": 36,
         "about oneself or a patient": 30, "crisis": 30,
-        "exam question": 120, "identifiers": 195,
+        "exam question": 240, "identifiers": 390,
     }  # fmt: skip
     assert len({line.id for line in LINES}) == len(LINES)
 
@@ -44,5 +46,6 @@ def test_nothing_of_them_is_learned_from() -> None:
         for name in ("authors", "benign", "harmful", "crisis", "patient", "plain")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
     ]
+    learned += [_MARK.sub("", line.text).casefold() for line in load_templates()]
     found = process.cdist(suite, learned, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY)
     assert [(suite[a], learned[b]) for a, b in zip(*found.nonzero(), strict=True)] == []
