@@ -205,9 +205,14 @@ class VllmServer:
 
     def kill(self) -> None:
         """Kill it and its workers."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        kill_group(self._process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its workers."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def compare_methods(
@@ -333,16 +338,19 @@ def time_offline(
 ) -> dict[str, float]:
     """Return questions/s of vLLM's own scoring without a server."""
     script = Path(__file__).parent / "vllm_offline.py"
-    done = subprocess.run(
-        [python, "-P", script, model, dtype, requests],
-        env=os.environ | VARIABLES,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    said = requests.with_name("offline.out")
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [python, "-P", script, model, dtype, requests],
+            env=os.environ | VARIABLES,
+            stdout=out,
+            start_new_session=True,
+        )
+        process.wait()
+    kill_group(process)  # its workers stay
     # vLLM writes to the same place.
-    (said,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
-    seconds = json.loads(said)
+    (line,) = (line for line in said.read_text().splitlines() if line.startswith("{"))
+    seconds = json.loads(line)
     return {method: round(questions / seconds[method], 2) for method in SCORED}
 
 

@@ -41,6 +41,8 @@ from medtune.studies.open_book.page import POINTS as OPEN_BOOK_POINTS
 from medtune.studies.open_book.schema import OpenBookRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
+VLLM_MODELS = {"base": "model", "merged": "adapter, merged", "tuned": "adapter, by name"}
+"""What the models of benchmarks/vllm_server.py are."""
 
 
 def quickstart() -> RunRecord:
@@ -553,6 +555,45 @@ def guard_suites_table() -> str:
     record = GuardCheckRecord.model_validate_json((RESULTS / "guard_suites.json").read_bytes())
     table = ResultTable(GUARD_SHARES, record.shares).to_markdown()
     return f"{table}\n\n`{record.provenance.command}`, policy {record.policy}."
+
+
+def vllm_tables() -> str:
+    """Write how a vLLM server's answers differ from the local model's, and its share of speed."""
+    found = json.loads((RESULTS / "vllm_server.json").read_text())
+    parity = _columns(
+        *("served", "method", "asked by", "n", "same choice", "same text"),
+        *("mean absolute difference, nats", "largest"),
+    )
+    for row in found["parity"]:
+        text = "" if row["same_text"] is None else row["same_text"]
+        apart = (row["mean_difference"], row["largest_difference"])
+        nats = ("" if one is None else f"{one:.5f}" for one in apart)
+        name, asked = VLLM_MODELS[row["model"]], row["asked"]
+        cells = (name, row["method"], asked, row["n"], row["same_choice"], text, *nats)
+        parity.append(f"| {' | '.join(map(str, cells))} |")
+    speeds = _columns(
+        *("model", "precision", "method", "n"),
+        *("vLLM alone, questions/s", "through its server", "share %"),
+    )
+    for speed in found["speeds"]:
+        for method, share in speed["share_of_offline"].items():
+            rates = (speed[f"{way}_questions_per_s"][method] for way in ("offline", "remote"))
+            shown = (*(f"{rate:.1f}" for rate in rates), f"{100 * share:.0f}")
+            model = speed["model"].rpartition("-")[0]  # without the hash
+            cells = (model, speed["dtype"], method, speed["questions"], *shown)
+            speeds.append(f"| {' | '.join(map(str, cells))} |")
+    restart, provenance = found["restart"], found["provenance"]
+    under_way = found["speeds"][0]["requests_under_way"]
+    return "\n".join([*parity, "", *speeds]) + (
+        f"\n\nvLLM {found['vllm']}, {provenance['cores']} cores of {provenance['cpu']}, "
+        f"{under_way} requests under way for the speeds. Killed in the middle of {restart['n']} "
+        "questions and started again, the same command went on behind the first "
+        f"{restart['resumed_at']}. `{provenance['command']}`."
+    )
+
+
+def _columns(*names: str) -> list[str]:
+    return [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
 
 
 def gate_table() -> str:

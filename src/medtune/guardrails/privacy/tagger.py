@@ -64,9 +64,9 @@ class Lexicon(Record):
     """Lists of words, in lower case, that features are read from."""
 
     given: frozenset[str]
-    """Given names."""
+    """Given names, without words that exam questions usually write small."""
     family: frozenset[str]
-    """Surnames."""
+    """Surnames, without such words, too."""
     words: frozenset[str]
     """Words that exam questions write small."""
     terms: frozenset[str]
