@@ -1,7 +1,7 @@
 """Labelled texts that come with medtune, for training and benchmarks of the guards.
 
 `examples/` is for training; `authors.jsonl` there is by four other authors, and `templates/` by
-29, each in a register of his own. Of `test_cases/`, the half `dev` was seen while the rules were written,
+38, each in a register of his own. Of `test_cases/`, the half `dev` was seen while the rules were written,
 and is used for training as well; the half `held` was not.
 """
 

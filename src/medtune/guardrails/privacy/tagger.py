@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pycrfsuite
@@ -47,6 +48,8 @@ PERSONAL_WORDS = frozenset(
     "regards signed name surname baby boy girl".split()
 )
 """Words of texts about persons."""
+WIDENING = 0.25
+"""Share of the threshold of names that is enough for a word beside one."""
 _JOINING = re.compile(r"[ \t\n.,'’/&()+#:-]{0,3}")
 """Text between two tokens of one identifier."""
 
@@ -132,6 +135,7 @@ class IdentifierTagger:
         with self._lock:
             self._crf.set(pycrfsuite.ItemSequence(rows))
             kinds = [self._choose_kind(place) for place in range(len(tokens))]
+            self._widen_names(tokens, kinds)
         open_kind, start, end = None, 0, 0
         for token, kind in zip(tokens, kinds, strict=True):
             if not token.text[0].isalnum():
@@ -145,6 +149,18 @@ class IdentifierTagger:
             open_kind = kind
         if open_kind is not None:
             yield open_kind, start, end
+
+    def _widen_names(self, tokens: Sequence[Token], kinds: list[str | None]) -> None:
+        """Take in words and initials beside a name that are likely enough to be of it."""
+        least = WIDENING * self.trained.thresholds["name"]
+        words = [place for place, token in enumerate(tokens) if token.text.isalpha()]
+        for order in (words, words[::-1]):
+            for known, place in pairwise(order):
+                first, second = sorted((known, place))
+                apart = {token.text for token in tokens[first + 1 : second]} - {".", "("}
+                beside = kinds[known] == "name" and kinds[place] is None and not apart
+                if beside and self._crf.marginal("name", place) >= least:
+                    kinds[place] = "name"
 
     def _choose_kind(self, place: int) -> str | None:
         """Return the likeliest kind of identifier at a place; None if none is likely enough."""

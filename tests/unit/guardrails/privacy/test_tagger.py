@@ -105,7 +105,7 @@ def test_held_out_authors_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_template_can_be_filled_and_is_somebodys() -> None:
     lines = load_templates()
-    assert len({line.author for line in lines}) == 17
+    assert len({line.author for line in lines}) == 38
     assert len({line.id for line in lines}) == len(lines)
     filler = TemplateFiller(1)
     for line in lines:
@@ -137,3 +137,29 @@ def test_what_is_no_tagger_is_told(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("disease", ["Polycythaemia vera", "Polycythemia vera"])
 def test_a_disease_with_a_given_names_word_is_no_name(disease: str) -> None:
     assert [*load_default_tagger().find(disease)] == []
+
+
+def test_words_that_are_usually_small_are_in_no_list_of_names() -> None:
+    exam = ["It is polycythemia vera, not rose.", "Is vera benign?", "The vera test: ask Vera."]
+    lexicon = training.make_lexicon(TemplateFiller(1), exam)
+    assert "vera" in lexicon.words and "vera" not in lexicon.given
+    assert "rose" in lexicon.given, "seen once"
+
+
+@pytest.mark.parametrize("name", ["Ana Weber", "Moumita Sutradhar (Dey"])
+def test_words_beside_a_name_are_of_it(name: str) -> None:
+    text = f"sd/- Mrs {name}) M: 98300 555 93"
+    assert name in {text[start:end] for kind, start, end in load_default_tagger().find(text)}
+
+
+@pytest.mark.parametrize(
+    ("stem", "named"),
+    [
+        ("Sonal, a 30 year old female, has pain", True), ("Nurse Ruth assesses a patient", True),
+        ("Ramesh 40 yrs male with polyuria", True), ("A man, Damu who drinks", True),
+        ("Mr Rao has a cough", True), ("Fogarty's catheter is used for", False),
+        ("A patient with Graves disease", False), ("Mean age of onset of Wilson disease", False),
+    ],
+)  # fmt: skip
+def test_exam_questions_that_name_somebody_are_told(stem: str, named: bool) -> None:
+    assert bool(training.NAMED_PERSON.search(stem)) == named
