@@ -417,7 +417,8 @@ def learning_curve_table() -> str:
         f"{ResultTable(CURVE_CONTRASTS, study.contrasts).to_markdown()}\n\n"
         f"{'; '.join(describe_bases(study))}. `{study.provenance.command}`, "
         f"{study.cell_s / 60:.0f} minutes on two cores of "
-        f"{study.provenance.cpu}. {study.verdict}"
+        f"{study.provenance.cpu}. {study.verdict} "
+        f"{' '.join(curve.verdict for curve in study.curves if curve.law is not None)}"
     )
 
 
