@@ -1,10 +1,8 @@
 """Measure the guards on lines that nothing was learned from (benchmarks/guard_suites).
 
-Three authors wrote them without sight of the guards, in the words of a practice secretary in
-Britain and Ireland, a Filipino nurse educator in the United States, and an exchange coordinator
-with European and East Asian students; names, addresses and numbers are their inventions. Two more
-(guard_suites/chosen_on) chose the tagger's thresholds, and are not measured. Sensitive topics are
-left out, as what they hold back is held on purpose.
+Nine authors wrote them without sight of the guards; names, addresses and numbers are their
+inventions. Two more (guard_suites/chosen_on) chose the tagger's thresholds, and are not measured.
+Sensitive topics are left out, as what they hold back is held on purpose.
 
     python benchmarks/guard_suites.py --out results/guard_suites.json
     medtune guard check benchmarks/guard_suites/author_5.jsonl --page errors.html

@@ -142,7 +142,8 @@ def test_a_disease_with_a_given_names_word_is_no_name(disease: str) -> None:
 def test_words_that_are_usually_small_are_in_no_list_of_names() -> None:
     exam = ["It is polycythemia vera, not rose.", "Is vera benign?", "The vera test: ask Vera."]
     lexicon = training.make_lexicon(TemplateFiller(1), exam)
-    assert "vera" in lexicon.words and "vera" not in lexicon.given
+    assert "vera" in lexicon.words
+    assert "vera" not in lexicon.given
     assert "rose" in lexicon.given, "seen once"
 
 
