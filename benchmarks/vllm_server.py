@@ -346,8 +346,10 @@ def time_offline(
             stdout=out,
             start_new_session=True,
         )
-        process.wait()
+        failed = process.wait()
     kill_group(process)  # its workers stay
+    if failed:
+        raise subprocess.CalledProcessError(failed, process.args)
     # vLLM writes to the same place.
     (line,) = (line for line in said.read_text().splitlines() if line.startswith("{"))
     seconds = json.loads(line)

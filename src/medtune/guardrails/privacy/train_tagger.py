@@ -126,7 +126,7 @@ def label_tokens(text: TaggedText, tokens: Sequence[Token]) -> list[str]:
     ]
 
 
-def make_lexicon(filler: TemplateFiller, exam: Iterable[str]) -> Lexicon:
+def make_lexicon(filler: TemplateFiller, exam: Sequence[str]) -> Lexicon:
     """Make the lists: of names, of exam questions' words, and of known eponyms."""
     given, family = filler.list_names()
     seen = Counter(word for text in exam for word in set(_WORD.findall(text)))
