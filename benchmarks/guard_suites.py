@@ -1,13 +1,15 @@
-"""Measure the guards on lines that nothing was learned from (benchmarks/guard_suites).
+"""Measure the guards on lines and on exam questions that nothing was learned from.
 
-Nine authors wrote them without sight of the guards; names, addresses and numbers are their
-inventions. Two more (guard_suites/chosen_on) chose the tagger's thresholds, and are not measured.
-Sensitive topics are left out, as what they hold back is held on purpose.
+Nine authors wrote the lines (benchmarks/guard_suites) without sight of the guards; names, addresses
+and numbers are their inventions. Two more (guard_suites/chosen_on) chose the tagger's thresholds,
+and are not measured. Sensitive topics are left out there, as what they hold back is held on
+purpose; exam questions meet the whole starter policy.
 
     python benchmarks/guard_suites.py --out results/guard_suites.json
+    python benchmarks/guard_suites.py --exam file:VALIDATION.parquet --out results/guard_exam.json
     medtune guard check benchmarks/guard_suites/author_5.jsonl --page errors.html
 
-The second command shows the errors; whoever reads them has seen the suite, and needs another one.
+The last command shows the errors; whoever reads them has seen the suite, and needs another one.
 """
 
 from __future__ import annotations
@@ -17,28 +19,67 @@ from pathlib import Path
 
 from medtune.commands.guard import check_lines, read_lines
 from medtune.core.formatting import format_interval, format_percent
+from medtune.core.intervals import wilson_interval
 from medtune.core.run_folder import write_text
-from medtune.core.schemas.guard_check import GuardCheckRecord
+from medtune.core.schemas.dataset import short_source_name
+from medtune.core.schemas.guard_check import (
+    CheckedLine,
+    CheckedShare,
+    GuardCheckRecord,
+    QuestionLine,
+)
+from medtune.data.load import load_split
 from medtune.workflows.open_guards import open_guards
 
 SUITES = Path(__file__).with_name("guard_suites")
 
 
-def measure(learned: Path | None = None) -> GuardCheckRecord:
+def measure_suites(learned: Path | None) -> GuardCheckRecord:
     """Measure all suites together."""
     guards = open_guards(learned=learned).without("sensitive")
     lines = [line for file in sorted(SUITES.glob("*.jsonl")) for line in read_lines(file)]
     return check_lines(lines, SUITES.name, guards)
 
 
+def measure_exam(source: str, learned: Path | None) -> GuardCheckRecord:
+    """Measure exam questions: how many are refused or sent to a person, and what is redacted."""
+    lines = [
+        QuestionLine(id=q.id, stem=q.stem, options=q.options, subject=q.subject)
+        for q in load_split(source).questions
+    ]
+    checked: list[CheckedLine] = []
+    name, guards = short_source_name(source), open_guards(learned=learned)
+    record = check_lines(lines, name, guards, lambda _, found: checked.append(found))
+    held = {
+        "not refused": [one.action == "refuse" for one in checked],
+        "not sent to a person": [one.action == "defer" for one in checked],
+        "no sensitive topic": [
+            any(r.startswith("sensitive.") for r in one.reasons) for one in checked
+        ],
+        "no identifier in the stem": [any(s.field == "stem" for s in one.spans) for one in checked],
+    }
+    shares = (
+        CheckedShare(
+            name=f"exam question: {name}", right=wilson_interval(len(of) - sum(of), len(of))
+        )
+        for name, of in held.items()
+    )
+    return record.model_copy(update={"shares": tuple(shares)})
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exam", help="source of exam questions, measured instead of the suites")
     parser.add_argument("--learned", type=Path, help="file of another learned guard")
     parser.add_argument("--out", type=Path, help="record to write")
     given = parser.parse_args()
-    record = measure(given.learned)
+    record = (
+        measure_exam(given.exam, given.learned) if given.exam else measure_suites(given.learned)
+    )
+    print(", ".join(f"{n:,} {action}" for action, n in record.actions.items()))
     for share in record.shares:
         shown = f"{format_percent(share.right.value)} % ({format_interval(share.right)})"
         print(f"{share.name}: {shown} of {share.right.n}")
+    print(f"{record.p50_ms:.1f} ms in the median, {record.p95_ms:.1f} in 95 of 100")
     if given.out is not None:
         write_text(given.out, f"{record.model_dump_json(indent=2)}\n")

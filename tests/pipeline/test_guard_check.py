@@ -197,3 +197,15 @@ def test_100_kb_are_redacted_in_seconds(medtune: CommandLine, tmp_path: Path, un
     line = {"id": "large", "stem": text, "options": [text, "b"]}
     _, out, _ = medtune("guard", "check", write(tmp_path / "q.jsonl", line))
     assert json.loads(out)["reasons"][0].startswith("size.")
+
+
+@pytest.mark.parametrize("command", ["train", "train-tagger"])
+def test_too_few_exam_questions_are_refused(
+    medtune: CommandLine, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "trained"
+    code, _, err = medtune("guard", command, "--exam", "starter:train", "--out", str(out))
+    assert code == 2
+    assert "starter:train has" in err
+    assert "more than the 2,000 that are held out" in err
+    assert not out.exists()

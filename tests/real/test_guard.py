@@ -1,4 +1,4 @@
-"""The shipped learned guard is what its command makes of the shipped examples."""
+"""The shipped learned guard is what its command makes of examples and MedMCQA's questions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ STEP = 1.01 * 10.0**-WEIGHT_DIGITS
 """A step of the last stored digit, and what floating point adds."""
 
 
-def test_training_again_gives_the_shipped_guard(medtune: CommandLine, tmp_path: Path) -> None:
+def test_training_again_gives_the_shipped_guard(
+    medtune: CommandLine, real_data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "learned.json.gz"
-    code, said, err = medtune("guard", "train", "--out", str(out))
+    exam = f"file:{real_data}/medmcqa_train.parquet"
+    code, said, err = medtune("guard", "train", "--exam", exam, "--out", str(out))
     assert code == 0, err
     assert "held out kinds" in said
     made, there = load_classifier(out).trained, load_default_classifier().trained

@@ -186,7 +186,7 @@ def test_a_tampered_release_is_not_served_and_the_old_one_goes_on(
     policy = tmp_path / "policy.toml"
     registry = Registry(measured.registry)
     source = registry.objects.object_path(registry.find("v1").files["policy.toml"].sha256)
-    policy.write_text(source.read_text().replace('"starter-3"', '"mine"'))
+    policy.write_text(source.read_text().replace('"starter-4"', '"mine"'))
     measured.release("build", "v2", "fake:noisy", "--policy", str(policy))
     assert "policy" in measured.release("diff", "v1", "v2")
     measured.evaluate("v2")

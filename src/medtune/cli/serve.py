@@ -28,6 +28,7 @@ from medtune.core.schemas.guard_check import CheckedLine
 from medtune.serving.schemas import Role
 
 FOLDER = Path("runs") / "serve"
+EXAM = "hub:openlifescienceai/medmcqa:train"
 Data = Annotated[Path, typer.Option("--data", help="Folder of the store and the secret.")]
 Database = Annotated[
     str | None,
@@ -153,24 +154,27 @@ def audit_verify(
 
 
 def guard_train(
+    exam: Annotated[
+        str, typer.Option("--exam", help="Exam questions, which the guard must let pass.")
+    ] = EXAM,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; default the shipped one.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train the learned guard on the shipped examples.
+    """Train the learned guard on the shipped examples and on exam questions.
 
     Example: medtune guard train --out guard.json
     """
     from medtune.commands.guard import train_guard
 
-    print_record(train_guard(out, Terminal()), json)
+    print_record(train_guard(exam, out, Terminal()), json)
 
 
 def guard_train_tagger(
     exam: Annotated[
         str, typer.Option("--exam", help="Exam questions, as texts without identifiers.")
-    ] = "hub:openlifescienceai/medmcqa:train",
+    ] = EXAM,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; default the shipped one.")
     ] = None,

@@ -40,11 +40,14 @@ from medtune.guardrails.classifier.learned import (
     INQUIRY_LABELS,
     PIECE_LABELS,
     ClassifierFile,
+    LinearGuard,
     packed,
 )
 from medtune.guardrails.classifier.linear import Floats
 from medtune.guardrails.classifier.training_texts import load_inquiry_texts, load_order_texts
+from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.pipeline import Guards
+from medtune.guardrails.policy import load_policy
 from medtune.guardrails.privacy.tagger import (
     DEFAULT_TAGGER_FILE,
     IdentifierTagger,
@@ -54,31 +57,38 @@ from medtune.guardrails.privacy.train_tagger import measure_recall, train_tagger
 from medtune.reports.guard_check import write_guard_check
 from medtune.workflows.open_guards import open_guards
 
-PASSING_DATA = "starter:train"
-"""Exam questions that the learned guard must let pass."""
 HELD_OUT_EXAM = 2_000
-"""Exam questions on which a tagger is measured."""
-TAGGER_SEED = 17
+"""Exam questions on which the learned guard and the tagger are measured."""
+PASSING_EXAM = 3_000
+"""Most exam questions that the learned guard learns to let pass."""
+SEED = 17
 
 
-def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
-    """Train the learned guard on the shipped examples.
+def train_guard(exam: str, out: Path | None, progress: Progress) -> TrainedRecord:
+    """Train the learned guard on the shipped examples and on exam questions.
 
-    Without a file, the shipped one is replaced.
+    Args:
+        exam: Exam questions that it must let pass; the last 2,000 are held out.
+        out: File to write; None replaces the shipped one.
+        progress: Reports what is trained on.
 
     Raises:
-        FolderError: The file cannot be written.
+        InputError: Too few exam questions.
+        MedtuneError: The questions cannot be loaded, or the file cannot be written.
     """
     start = time.perf_counter()
-    exam = [Inquiry(stem=q.stem, options=q.options) for q in load_split(PASSING_DATA).questions]
-    texts, kinds = load_inquiry_texts(exam)
-    pieces, orders = load_order_texts(exam)
+    asked, held = _load_exam(exam, progress)
+    asked = random.Random(SEED).sample(asked, min(PASSING_EXAM, len(asked)))
+    texts, kinds = load_inquiry_texts(asked)
+    pieces, orders = load_order_texts(asked)
     progress.log_message(f"{len(texts):,} inquiries, {len(pieces):,} sentences and options")
     by_kind, kind_shares = train_classifier(texts, kinds, INQUIRY_LABELS, _fit_temperature)
     by_order, order_shares = train_classifier(pieces, orders, PIECE_LABELS, _fit_temperature)
     trained = ClassifierFile(kinds=by_kind, orders=by_order)
     place = out or DEFAULT_CLASSIFIER_FILE
     write_atomic(place, lambda handle: handle.write(packed(trained)))
+    guard, policy = LinearGuard(trained), load_policy()
+    stopped = sum(guard.judge(InquiryText(q), policy).action != "allow" for q in held)
     return TrainedRecord(
         file=str(place),
         hash=trained.hash,
@@ -86,6 +96,7 @@ def train_guard(out: Path | None, progress: Progress) -> TrainedRecord:
         pieces=len(pieces),
         held_out_kinds=_measure_accuracy(kind_shares, kinds, INQUIRY_LABELS),
         held_out_orders=_measure_accuracy(order_shares, orders, PIECE_LABELS),
+        held_back=wilson_interval(stopped, len(held)),
         duration_s=time.perf_counter() - start,
     )
 
@@ -112,33 +123,39 @@ def train_identifier_tagger(
         raise InputError(
             f"no such author: {', '.join(unknown)}", expected=f"{authors[0]} to {authors[-1]}"
         )
-    questions = load_split(exam, progress=progress, for_training=True).questions
-    if len(questions) <= HELD_OUT_EXAM:
-        raise InputError(
-            f"{exam} has {len(questions):,} questions",
-            expected=f"more than the {HELD_OUT_EXAM:,} that are held out",
-        )
-    draw = random.Random(TAGGER_SEED)
-    asked = questions[:-HELD_OUT_EXAM]
+    asked, held = _load_exam(exam, progress)
+    draw = random.Random(SEED)
     texts = [text for q in asked for text in (q.stem, draw.choice(q.options))]
     mine = [line for line in templates if line.author not in hold_out]
     progress.log_message(f"{len(mine):,} templates, {len(texts):,} texts of exam questions")
     # A file's folder says nothing to others.
     source = exam if not exam.startswith("file:") else f"file:{Path(exam[5:]).name}"
-    trained, weights = train_tagger(mine, texts, source, TAGGER_SEED)
+    trained, weights = train_tagger(mine, texts, source, SEED)
     place = out or DEFAULT_TAGGER_FILE
     write_tagger(place, trained, weights)
     tagger = IdentifierTagger(trained, weights)
     others = [line for line in templates if line.author in hold_out]
-    touched = sum(any(tagger.find(q.stem)) for q in questions[-HELD_OUT_EXAM:])
+    touched = sum(any(tagger.find(q.stem)) for q in held)
     return TaggerTrainedRecord(
         file=str(place),
         templates=len(mine),
         exam_texts=len(texts),
-        found=measure_recall(tagger, others, TAGGER_SEED),
-        touched=wilson_interval(touched, HELD_OUT_EXAM),
+        found=measure_recall(tagger, others, SEED),
+        touched=wilson_interval(touched, len(held)),
         duration_s=time.perf_counter() - start,
     )
+
+
+def _load_exam(source: str, progress: Progress) -> tuple[list[Inquiry], list[Inquiry]]:
+    """Load exam questions: those to train on, and those that are held out."""
+    questions = load_split(source, progress=progress, for_training=True).questions
+    if len(questions) <= HELD_OUT_EXAM:
+        raise InputError(
+            f"{source} has {len(questions):,} questions",
+            expected=f"more than the {HELD_OUT_EXAM:,} that are held out",
+        )
+    asked = [Inquiry(stem=q.stem, options=q.options) for q in questions]
+    return asked[:-HELD_OUT_EXAM], asked[-HELD_OUT_EXAM:]
 
 
 def check_file(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from medtune.core.schemas.guard_check import QuestionLine
 from medtune.guardrails.benchmark.check_lines import list_fields
 from medtune.guardrails.benchmark.labelled_lines import LabelledText, load_lines, load_templates
 from medtune.guardrails.classifier.training_texts import MIN_SIMILARITY
+from medtune.guardrails.privacy.template_texts import TAG
 
 SUITES = Path(__file__).parents[3] / "benchmarks" / "guard_suites"
-_MARK = re.compile(r"</?(?:name|address|phone)>")
 LINES = [
     QuestionLine.model_validate_json(text)
     for file in sorted(SUITES.glob("*.jsonl"))
@@ -46,6 +45,6 @@ def test_nothing_of_them_is_learned_from() -> None:
         for name in ("authors", "benign", "harmful", "crisis", "patient", "plain")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
     ]
-    learned += [_MARK.sub("", line.text).casefold() for line in load_templates()]
+    learned += [TAG.sub("", line.text).casefold() for line in load_templates()]
     found = process.cdist(suite, learned, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY)
     assert [(suite[a], learned[b]) for a, b in zip(*found.nonzero(), strict=True)] == []

@@ -262,5 +262,5 @@ def test_an_unusable_engine_is_refused(change: dict[str, Any], words: str) -> No
 
 
 def test_a_policy_without_engines_keeps_its_hash() -> None:
-    assert load_policy().version == "starter-3"
-    assert load_policy().hash == "02194fd2c3f7ccfe2779077e91ef2f226661e7617eb910923f70f8739f99cc3c"
+    assert load_policy().version == "starter-4"
+    assert load_policy().hash == "a587d6a5ced1310906e5022184049f3b0113e7da9ca2eaac8b443011f65b011c"

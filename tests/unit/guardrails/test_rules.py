@@ -139,6 +139,8 @@ def test_orders_are_found(stem: str, options: tuple[str, ...]) -> None:
         ("What is the dose of adrenaline in adults?", "dosing"),
         ("First-line chemotherapy in Hodgkin lymphoma is", "oncology"),
         ("Which drug is avoided in pregnancy?", "pregnancy"),
+        ("A primigravida has fits at 36 weeks. The next step is", "pregnancy"),
+        ("Termination of pregnancy is allowed until", "pregnancy"),
         ("A 5-year-old boy has asthma. The drug of choice is", "paediatrics"),
         ("Immediate management of tension pneumothorax is", "emergency"),
     ],
@@ -146,6 +148,19 @@ def test_orders_are_found(stem: str, options: tuple[str, ...]) -> None:
 def test_sensitive_topics_are_held(stem: str, topic: str) -> None:
     verdict = detect_sensitive_topic(read(stem), POLICY)
     assert (verdict.action, verdict.reason) == ("defer", f"sensitive.{topic}")
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "In normal pregnancy beta-hCG doubles in",
+        "The commonest cause of abortion in the first trimester is",
+        "Melanoma arises from",
+        "A 6-year-old boy can draw",
+    ],
+)
+def test_facts_about_sensitive_topics_pass(stem: str) -> None:
+    assert detect_sensitive_topic(read(stem), POLICY).action == "allow"
 
 
 def test_the_policy_says_which_topics_are_sensitive() -> None:

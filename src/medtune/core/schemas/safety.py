@@ -95,4 +95,6 @@ class TrainedRecord(Record):
     """Cross-validated accuracy of the kind classifier."""
     held_out_orders: Proportion
     """Cross-validated accuracy of the order classifier."""
+    held_back: Proportion
+    """Exam questions, not trained on, that it holds back by the starter policy."""
     duration_s: float

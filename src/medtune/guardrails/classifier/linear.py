@@ -60,10 +60,10 @@ class TextClassifier:
         """Compute the logits of one text; much faster than sparse matrices with one row."""
         logits, start = self._bias, 0
         for columns, cut in zip(self._halves, TOKENIZERS, strict=True):
-            counts = Counter(cut(text))
-            known = [(columns[part], count) for part, count in counts.items() if part in columns]
+            known = Counter(map(columns.get, cut(text)))
+            del known[None]
             if known:
-                places, times = (np.array(some) for some in zip(*known, strict=True))
+                places, times = np.array([*known]), np.array([*known.values()])
                 values = (1 + np.log(times)) * self._rarity[start + places]
                 length = np.sqrt((values * values).sum())
                 logits = logits + values @ self._matrix[start + places] / length

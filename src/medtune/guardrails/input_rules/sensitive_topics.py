@@ -7,6 +7,15 @@ from medtune.guardrails.inquiry_text import InquiryText
 from medtune.guardrails.policy import Policy, Topic
 from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
+_PREGNANCY = (
+    r"(?:pregnan\w+|(?:primi|multi)?gravida|gestation\w*|trimester|antenatal|lactat(?:ing|ion)|"
+    r"breast-?feeding|in labou?r|labou?r pain|pre-?eclamp\w+|eclamp\w+|abortion|miscarriage)"
+)
+_GIVEN = (
+    r"(?:treat\w*|therap\w*|manage\w*|medication|drugs?|giv(?:e|en|ing)|used|vaccin\w+|immuni[sz]\w+|"
+    r"contra-?indicat\w+|safe\w*|avoid\w*|anti[a-z]+|prophyla\w+|an(?:a)?esthe\w+|analges\w+|next step)"
+)
+"""What is done or given; facts about a pregnancy are no advice."""
 TOPIC_RULES: dict[Topic, Rule] = {
     "dosing": Rule(
         "sensitive.dosing",
@@ -28,8 +37,9 @@ TOPIC_RULES: dict[Topic, Rule] = {
     "pregnancy": Rule(
         "sensitive.pregnancy",
         (
-            r"\b(?:pregnan\w+|gravida|primigravida|multigravida|gestation\w*|trimester|abortion|miscarriage|termination of|labou?r pain|eclamp\w+|preeclamp\w+|"
-            r"antenatal|lactat(?:ing|ion)|breast-?feeding|in labou?r|teratogen\w*)\b",
+            rf"\b{_PREGNANCY}\b.{{0,160}}\b{_GIVEN}\b",
+            rf"\b{_GIVEN}\b.{{0,80}}\b{_PREGNANCY}\b",
+            r"\b(?:termination of pregnancy|induction of (?:labou?r|abortion)|teratogen\w*)\b",
         ),
     ),
     "paediatrics": Rule(

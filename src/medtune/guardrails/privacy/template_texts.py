@@ -36,7 +36,8 @@ LISTED_SHARE = 0.5
 LOWER_SHARE, UPPER_SHARE = 0.1, 0.03
 """Shares of the texts that are written in lower case, and in capitals."""
 _FIELD = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
-_TAG = re.compile(rf"<(/?)({'|'.join(TAGGED_KINDS)})>")
+TAG = re.compile(rf"<(/?)({'|'.join(TAGGED_KINDS)})>")
+"""Mark at the beginning or end of an identifier."""
 _CASES: dict[str | None, Callable[[str], str]] = {
     None: str,
     "upper": str.upper,
@@ -131,7 +132,7 @@ class TemplateFiller:
             lambda match: _CASES[match[2]](self._draw(match[1], code, names)), template
         )
         text, spans, copied, start = "", [], 0, 0
-        for mark in _TAG.finditer(filled):
+        for mark in TAG.finditer(filled):
             text += filled[copied : mark.start()]
             copied = mark.end()
             if mark[1]:

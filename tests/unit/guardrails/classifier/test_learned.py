@@ -73,7 +73,7 @@ def test_three_labels_and_a_temperature() -> None:
 def test_the_shipped_guard_is_what_its_examples_are_about() -> None:
     trained = load_default_classifier().trained
     assert trained.kinds.labels == INQUIRY_LABELS
-    assert DEFAULT_CLASSIFIER_FILE.stat().st_size < 700_000
+    assert DEFAULT_CLASSIFIER_FILE.stat().st_size < 1_000_000
     assert packed(trained) == packed(load_classifier(DEFAULT_CLASSIFIER_FILE).trained)
 
 
