@@ -142,7 +142,7 @@ def fits(short: float, long: float) -> bool:
 
 
 def test_all_patterns_are_there() -> None:
-    assert len(PATTERNS) > 150
+    assert len(PATTERNS) > 90
     assert {name.partition(".")[0] for name in PATTERNS} >= {
         "crisis", "identifiers", "injection", "inquiry_text", "learned",
         "scope", "sensitive_topics", "tagger", "template_texts", "train_tagger",

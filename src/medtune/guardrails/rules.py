@@ -59,7 +59,12 @@ def first_reason(rules: Iterable[Rule], text: str) -> str | None:
 
 
 def _compile_patterns(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(_BLANK.sub(_expand_blanks, way), re.IGNORECASE) for way in patterns)
+    """Compile patterns; those that begin at a word as one, which tries only where one begins."""
+    expanded = [_BLANK.sub(_expand_blanks, pattern) for pattern in patterns]
+    words = [pattern for pattern in expanded if pattern.startswith(r"\b")]
+    rest = [pattern for pattern in expanded if pattern not in words]
+    joined = ["|".join(words)] if words else []
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in joined + rest)
 
 
 def _expand_blanks(match: re.Match[str]) -> str:
