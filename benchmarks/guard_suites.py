@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 
 from medtune.commands.guard import check_lines, read_lines
-from medtune.core.formatting import format_interval, format_percent
+from medtune.core.formatting import format_share
 from medtune.core.intervals import wilson_interval
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.dataset import short_source_name
@@ -78,8 +78,7 @@ if __name__ == "__main__":
     )
     print(", ".join(f"{n:,} {action}" for action, n in record.actions.items()))
     for share in record.shares:
-        shown = f"{format_percent(share.right.value)} % ({format_interval(share.right)})"
-        print(f"{share.name}: {shown} of {share.right.n}")
+        print(f"{share.name}: {format_share(share.right)}")
     print(f"{record.p50_ms:.1f} ms in the median, {record.p95_ms:.1f} in 95 of 100")
     if given.out is not None:
         write_text(given.out, f"{record.model_dump_json(indent=2)}\n")

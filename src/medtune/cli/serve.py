@@ -22,7 +22,7 @@ from medtune.cli.options import (
 )
 from medtune.cli.output import Terminal
 from medtune.core.errors import CheckFailed, InputError, first_line
-from medtune.core.formatting import format_interval, format_percent
+from medtune.core.formatting import format_share
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.guard_check import CheckedLine
 from medtune.serving.schemas import Role
@@ -254,8 +254,7 @@ def guard_check(
     told = Terminal()
     told.log_message(", ".join(f"{n:,} {action}" for action, n in record.actions.items()))
     for share in record.shares:
-        shown = f"{format_percent(share.right.value)} % ({format_interval(share.right)})"
-        told.log_message(f"{share.name}: {shown} of {share.right.n:,} as expected")
+        told.log_message(f"{share.name}: {format_share(share.right)} as expected")
     if page is not None:
         told.log_message(f"page: {page}")
 
