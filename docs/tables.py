@@ -11,7 +11,13 @@ from pathlib import Path
 
 from duplicates import judged
 from medtune.cli.output import show_record
-from medtune.core.records import ComparisonRecord, EvaluationRecord, Proportion, RunRecord
+from medtune.core.records import (
+    ComparisonRecord,
+    EvaluationRecord,
+    ForgettingRecord,
+    Proportion,
+    RunRecord,
+)
 from medtune.core.schemas.analysis import AnalysisRecord
 from medtune.core.schemas.compression import BenchRecord, ParityRecord
 from medtune.core.schemas.dataset import SnapshotManifest
@@ -39,6 +45,8 @@ from medtune.studies.learning_curve.page import describe_bases
 from medtune.studies.learning_curve.schema import LearningCurveRecord
 from medtune.studies.open_book.page import POINTS as OPEN_BOOK_POINTS
 from medtune.studies.open_book.schema import OpenBookRecord
+from medtune.studies.test_size.page import DIFFERENCE as TEST_SIZES
+from medtune.studies.test_size.schema import SampleSizeRecord
 
 RESULTS = Path(__file__).parents[1] / "results"
 VLLM_MODELS = {"base": "model", "merged": "adapter, merged", "tuned": "adapter, by name"}
@@ -419,6 +427,37 @@ def learning_curve_table() -> str:
         f"{study.cell_s / 60:.0f} minutes on two cores of "
         f"{study.provenance.cpu}. {study.verdict} "
         f"{' '.join(curve.verdict for curve in study.curves if curve.law is not None)}"
+    )
+
+
+def test_size_table() -> str:
+    """Write how many questions it takes to see what 8,000 taught."""
+    study = SampleSizeRecord.model_validate_json((RESULTS / "test_size.json").read_bytes())
+    assert study.difference is not None, "two evaluations are compared"
+    table = ResultTable(TEST_SIZES, study.difference.sizes).to_markdown()
+    return f"{table}\n\n`{study.provenance.command}`. {study.verdict}"
+
+
+def forgetting_table() -> str:
+    """Write what the learning curve's models answer of general questions, beside their base."""
+    found = json.loads((RESULTS / "forgetting.json").read_text())
+    rows = []
+    for record in map(ForgettingRecord.model_validate, found["models"]):
+        cloze, letter = record.answers
+        _, selection, size, *_ = cloze.b.split("-")
+        text = record.text_loss
+        loss = f"{text.difference:+.3f} ({text.difference_low:+.3f} to {text.difference_high:+.3f})"
+        shown = (f"{int(size):,} {selection}", _share(cloze.accuracy_b), _signed(cloze))
+        rows.append((selection == "curated", int(size), (*shown, _signed(letter), loss)))
+    head = (
+        "fine-tuned on", "general, cloze % (95 %)", "difference, points", "by letter, points",
+        "plain text, bits per byte",
+    )  # fmt: skip
+    table = markdown_table(head, [row for *_, row in sorted(rows)])
+    return (
+        f"{table}\n\nThe base model: {_share(cloze.accuracy_a)} by cloze and "
+        f"{_share(letter.accuracy_a)} by letter (n = {cloze.n}), {text.loss_a:.3f} bits per byte "
+        f"of {text.n} paragraphs. `{found['provenance']['command']}`."
     )
 
 
