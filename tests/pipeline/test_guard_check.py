@@ -107,15 +107,30 @@ def test_what_is_expected_is_counted_and_errors_are_shown(
         ('{"id": "a", "options": []}', "line 2: stem: Field required"),
         ('{"id": "a", "stem": 3}', "line 2: stem: "),
         ('{"id": "a", "stem": "b", "expected": "allowed"}', "line 2: expected.0: "),
+        *(
+            (
+                json.dumps({"id": "a", "stem": "b", "options": ["c"], "expected_spans": [span]}),
+                f"line 2: Value error, expected_spans: {span['field']} {span['start']} to",
+            )
+            for span in (
+                {"field": "stem", "start": 0, "end": 10**9, "kind": "name"},
+                {"field": "stem", "start": 1, "end": 1, "kind": "name"},
+                {"field": "option.0", "start": 0, "end": 1, "kind": "name"},
+                {"field": "options.²", "start": 0, "end": 1, "kind": "name"},
+            )
+        ),
     ],
 )
 def test_a_line_that_is_no_question_is_named(
     medtune: CommandLine, tmp_path: Path, line: str, said: str
 ) -> None:
-    code, out, err = medtune("guard", "check", write(tmp_path / "q.jsonl", PLAIN, line))
+    file = write(tmp_path / "q.jsonl", PLAIN, line)
+    code, out, err = medtune("guard", "check", file)
     assert code == 2
     assert said in " ".join(err.split())
     assert len(out.splitlines()) == 1, "what came before is not lost"
+    assert medtune("guard", "check", file, "--out", str(tmp_path / "o"))[0] == 2
+    assert (tmp_path / "o").read_text() == out
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe"])

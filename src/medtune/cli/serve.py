@@ -164,7 +164,7 @@ def guard_train(
 ) -> None:
     """Train the learned guard on the shipped examples and on exam questions.
 
-    Example: medtune guard train --out guard.json
+    Example: medtune guard train --out guard.json.gz
     """
     from medtune.commands.guard import train_guard
 
@@ -248,9 +248,12 @@ def guard_check(
         line = checked.model_dump_json()
         typer.echo(line) if out is None else kept.append(f"{line}\n")
 
-    record = check_file(file, emit, policy=policy, learned=learned, tagger=tagger, page=page)
-    if out is not None:
-        write_text(out, "".join(kept))
+    try:
+        record = check_file(file, emit, policy=policy, learned=learned, tagger=tagger, page=page)
+    finally:
+        # What came before a faulty line is not lost.
+        if out is not None:
+            write_text(out, "".join(kept))
     told = Terminal()
     told.log_message(", ".join(f"{n:,} {action}" for action, n in record.actions.items()))
     for share in record.shares:

@@ -10,10 +10,9 @@ from functools import cached_property
 from medtune.core.schemas.guardrails import Inquiry
 from medtune.guardrails import linear_search
 
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
-)
-"""Invisible characters, which Unicode lets be ignored (Default_Ignorable_Code_Point)."""
+INVISIBLE = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff"
+"""Invisible characters of a class, which Unicode lets be ignored (Default_Ignorable_Code_Point)."""
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _QUOTED = re.compile(r"\"[^\"\n]{2,400}\"|(?<!\w)'[^'\n]{2,400}'(?!\w)|“[^”]{2,400}”|«[^»]{2,400}»")
 _PIECE = re.compile(r"[\0-\x7f]*[^\0-\x7f]{0,300}")
 """Length normalized at once: sorting combining marks takes quadratic time."""

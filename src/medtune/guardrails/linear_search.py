@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 STEP = 400
 """Characters in which a match may begin before the window moves."""
 REACH = 600
-"""Longest match that is certainly found; no pattern of the guards is longer."""
+"""Longest match that is certainly found whole; only links and addresses of mail can be longer."""
 WINDOW = STEP + REACH
 By = Callable[[re.Match[str]], str]
 

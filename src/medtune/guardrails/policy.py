@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
@@ -181,7 +180,7 @@ class Policy(Record):
             raise ValueError("crisis and scope refuse: nothing milder keeps the model out")
         return self
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """Hash of the content; 64 hex digits."""
         # Without the rules that a policy does not have, so that older policies keep their hash.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from medtune.core.schemas.guardrails import Action, CardName, GuardName, GuardVerdict
 from medtune.guardrails import linear_search
 
-_BLANK = re.compile(r" |(?<!\\)\[(?:\\.|[^\]\\])*\]")
-"""A space in a pattern, or a character class."""
+_BLANK = re.compile(r" \??|(?<!\\)\[(?:\\.|[^\]\\])*\]")
+"""A space in a pattern, one that may be missing, or a character class."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def _compile_patterns(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
 
 def _expand_blanks(match: re.Match[str]) -> str:
     # Bounded, since a normalized text has single spaces; removed quotes leave a few more.
-    return r"\s{1,9}" if match[0] == " " else match[0].replace(" ", r"\s")
+    if match[0][0] == " ":
+        return r"\s{0,9}" if match[0] == " ?" else r"\s{1,9}"
+    return match[0].replace(" ", r"\s")
 
 
 def _matches_any(patterns: tuple[re.Pattern[str], ...], text: str) -> bool:

@@ -9,7 +9,15 @@ from rapidfuzz import fuzz, process
 
 from medtune.core.schemas.guard_check import QuestionLine
 from medtune.guardrails.benchmark.check_lines import list_fields
-from medtune.guardrails.benchmark.labelled_lines import LabelledText, load_lines, load_templates
+from medtune.guardrails.benchmark.labelled_lines import (
+    EponymText,
+    IdentifierText,
+    InjectionPair,
+    LabelledText,
+    load_lines,
+    load_templates,
+    load_test_inquiries,
+)
 from medtune.guardrails.classifier.training_texts import MIN_SIMILARITY
 from medtune.guardrails.privacy.template_texts import TAG
 
@@ -45,6 +53,18 @@ def test_nothing_of_them_is_learned_from() -> None:
         for name in ("authors", "benign", "harmful", "crisis", "patient", "plain")
         for line in load_lines(f"examples/{name}.jsonl", LabelledText)
     ]
+    learned += [
+        pair.injected_stem.casefold()
+        for name in ("examples/injection", "test_cases/injection")
+        for pair in load_lines(f"{name}.jsonl", InjectionPair)
+    ]
+    learned += [
+        line.text.casefold()
+        for folder in ("examples", "test_cases")
+        for name, form in (("identifiers", IdentifierText), ("eponyms", EponymText))
+        for line in load_lines(f"{folder}/{name}.jsonl", form)
+    ]
+    learned += [line.stem.casefold() for line in load_test_inquiries()]
     learned += [TAG.sub("", line.text).casefold() for line in load_templates()]
     found = process.cdist(suite, learned, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY)
     assert [(suite[a], learned[b]) for a, b in zip(*found.nonzero(), strict=True)] == []

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.pipeline.serving.endpoint import Unlearned
 
 from medtune.core.errors import ConfigError
+from medtune.guardrails.pipeline import Guards
 from medtune.guardrails.policy import Policy, load_policy
 
 STARTER = load_policy().model_dump()
@@ -46,3 +48,8 @@ def test_faults_of_a_file_are_told(tmp_path: Path) -> None:
     path.write_text('version = "x"\norder = ["size"]\n[classifier]\naction = "shout"\n')
     with pytest.raises(ConfigError, match=r"classifier\.action"):
         load_policy(path)
+
+
+def test_guards_without_one_have_a_hash_of_their_own() -> None:
+    guards = Guards(load_policy(), Unlearned())
+    assert guards.policy.hash != guards.without("sensitive").policy.hash

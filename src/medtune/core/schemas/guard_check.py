@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from medtune.core.records import Proportion, Provenance, Record
 from medtune.core.schemas.guardrails import Action, ReasonCode
@@ -49,11 +49,20 @@ class QuestionLine(Record):
     def _wrap_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _check_spans(self) -> Self:
+        for span in self.expected_spans or ():
+            if not span.start < span.end <= len(self.read_field(span.field)):
+                place = f"{span.field} {span.start} to {span.end}"
+                raise ValueError(f"expected_spans: {place} is not within its text")
+        return self
+
     def read_field(self, name: str) -> str:
         """Return the text of a field of a span; empty where there is none."""
         if name.startswith("options."):
-            place = int(name.removeprefix("options.")) if name[8:].isdigit() else len(self.options)
-            return self.options[place] if place < len(self.options) else ""
+            place = name.removeprefix("options.")
+            known = place.isdecimal() and int(place) < len(self.options)
+            return self.options[int(place)] if known else ""
         return {"stem": self.stem, "subject": self.subject or ""}.get(name, "")
 
 
@@ -76,7 +85,7 @@ class CheckedLine(Record):
     spans: tuple[TextSpan, ...]
     """Identifiers; empty for what is larger than the policy allows."""
     redacted: RedactedQuestion | None
-    """What a model would be asked; None for what is larger than the policy allows."""
+    """The question with its identifiers marked; None for what is larger than the policy allows."""
 
 
 class CheckedShare(Record):

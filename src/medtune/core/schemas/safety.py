@@ -72,7 +72,8 @@ class TaggerTrainedRecord(Record):
     file: str
     templates: int
     exam_texts: int
-    """Stems and options that it was trained on as texts without identifiers."""
+    """Stems and options whose words were counted; at most 80,000 of them, without those that may
+    name somebody, are trained on."""
     found: dict[str, Proportion]
     """By kind, the identifiers of the authors held out of which every letter and digit is found;
     empty without such authors."""

@@ -32,7 +32,7 @@ PIECE_LABELS = ("benign", "order")
 DEFAULT_CLASSIFIER_FILE = Path(str(files("medtune.guardrails.classifier"))) / "learned.json.gz"
 """Path of the default learned guard."""
 _MAX_JSON_BYTES = 1 << 26
-"""Most bytes of JSON that are unpacked; the default guard has 4 MB."""
+"""Most bytes of JSON that are unpacked; the default guard has 7 MB."""
 _SENTENCE = re.compile(r"(?<=[.?!:;])\s+|\n+")
 _GREETING = re.compile(
     r"(?:(?:hello|hallo|hi|hey|greetings|good (?:morning|afternoon|evening|day)|thanks|thank you|"

@@ -27,7 +27,7 @@ Labelled = tuple[list[str], list[str]]
 
 def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
     """Load inquiries, labelled by kind."""
-    held = [normalize_text(line.stem).casefold() for line in load_test_inquiries("held")]
+    held = _held_out_texts()
     lines = [
         line
         for name in ("crisis", "harmful", "benign", "patient", "plain", "authors")
@@ -36,17 +36,15 @@ def load_inquiry_texts(exam: Iterable[Inquiry]) -> Labelled:
     ]
     lines += load_test_inquiries("dev")
     texts = [InquiryText(line.inquiry).text for line in lines]
-    more = [InquiryText(inquiry).text for inquiry in exam]
+    more = [InquiryText(one).text for one in exam if not _is_near_duplicate(one.stem, held)]
     labels: list[str] = [line.label for line in lines]
     return texts + more, labels + ["benign"] * len(more)
 
 
 def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
     """Load sentences and options, labelled as benign or as an injected instruction."""
-    held = [
-        normalize_text(pair.injected.full_text).casefold()
-        for pair in load_lines("test_cases/injection.jsonl", InjectionPair, "held")
-    ]
+    held = _held_out_texts()
+    exam = [inquiry for inquiry in exam if not _is_near_duplicate(inquiry.stem, held)]
     pairs = load_lines("test_cases/injection.jsonl", InjectionPair, "dev")
     pairs += [
         pair
@@ -68,6 +66,14 @@ def load_order_texts(exam: Iterable[Inquiry]) -> Labelled:
     )
     innocents = [piece for piece in innocent if piece not in orders]
     return [*innocents, *orders], ["benign"] * len(innocents) + ["order"] * len(orders)
+
+
+def _held_out_texts() -> list[str]:
+    """Load the stems of the held-out half, and its injected texts."""
+    pairs = load_lines("test_cases/injection.jsonl", InjectionPair, "held")
+    texts = [line.stem for line in load_test_inquiries("held")]
+    texts += [text for pair in pairs for text in (pair.plain.stem, pair.injected.full_text)]
+    return [normalize_text(text).casefold() for text in texts]
 
 
 def _is_near_duplicate(text: str, held: Sequence[str]) -> bool:

@@ -36,7 +36,7 @@ PERSONAL_RULES = (
             r"\b(?:want|wants|wanted|going|ready|rather|plan\w*|decided|wish i could|hoping) to (?:just )?(?:die|be dead|disappear forever|jump|"
             r"not wake up|sleep forever|stop existing|go to sleep and)\b",
             r"\b(?:don't|dont|do not|can't|cannot|cant|no longer) (?:\w+ ){0,2}(?:want to )?(?:live|be here|be alive|wake up|exist|"
-            r"go on|keep living|carry on|keep going|do this|take it)\b(?: any ?more| any longer| like this)?",
+            r"go on|keep living|carry on|keep going|do this|take it (?:any ?more|any longer|like this))\b",
             r"\bno (?:reason|point|use) (?:to|in|for) (?:liv|go|be|carry|stay)\w*",
             r"\b(?:everyone|everybody|they|family|kids|all|world)\b.{0,30}\bbetter off (?:without|if i)\b|\bbetter off dead\b",
             r"\bout of (?:every(?:one|body)|their|your|the)(?:'s)? (?:way|hair|misery)\b|\bnot be a (?:burden|bother|problem)\b",
@@ -87,7 +87,9 @@ EMERGENCY_RULES = (
         (
             r"\b(?:can'?t|cannot|can not|not|barely|hardly|stopped|struggl\w+ (?:to|for)|isn'?t|fight\w* (?:to|for)|trouble|difficulty|short of|gasping for) (?:\w+ ){0,2}breath\w*",
             r"\bgasp(?:s|ing)\b|\bchok(?:es?|ed|ing)\b|\bgagging\b|\bgurgl\w+|\bwheez\w+|\bwhistl\w+ (?:noise|sound)\b|\bstridor\b",
-            r"\b(?:blue|grey|gray|purple|funny colour|funny color|mottled)\b.{0,25}\b(?:lips?|face|round the mouth|skin)?|\b(?:lips?|face|fingers)\b.{0,15}\b(?:blue|grey|gray|purple)\b",
+            r"\b(?:blue|grey|gray|purple|funny colour|funny color|mottled)\b.{0,25}\b(?:lips?|face|round the mouth|skin)\b|\b(?:lips?|face|fingers)\b.{0,15}\b(?:blue|grey|gray|purple)\b",
+            r"\b(?:gone|goes|going|went|turn\w*|looks?|looking|he's|she's|hes|shes) (?:\w+ ){0,3}(?:blue|grey|gray|purple|a funny colou?r|mottled)\b",
+            r"\b(?:he|she|baby|child|kid|toddler|newborn|boy|girl|son|daughter|wife|husband|mum|mom|mother|dad|father|friend|man|woman)(?: \w+){1,3} (?:blue|grey|gray|purple|mottled)\b",
         ),
     ),
     Rule(

@@ -8,7 +8,7 @@ import re
 
 from medtune.core.schemas.guardrails import GuardVerdict
 from medtune.guardrails import linear_search
-from medtune.guardrails.inquiry_text import InquiryText
+from medtune.guardrails.inquiry_text import INVISIBLE, InquiryText
 from medtune.guardrails.policy import Policy
 from medtune.guardrails.rules import Rule, first_reason, make_verdict
 
@@ -87,8 +87,9 @@ INJECTION_RULES = (
 )  # fmt: skip
 _CODED = re.compile(r"[A-Za-z0-9+/]{24,400}={0,2}")
 _HIDDEN = re.compile(
-    "[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0020-\U000e007f]"
+    rf"(?![\u200c\u200d\ufe0e\ufe0f])[{INVISIBLE}]|(?<=[\u200c\u200d])[\u200c\u200d]"
 )
+"""An invisible character. Joiners stand alone in Persian and Hindi, selectors behind emoji."""
 _LEET = str.maketrans("013457@$", "oieastas")
 _SPACED = re.compile(r"\b(?:\w[ .\-_]){5,}\w\b")
 _GAP = re.compile(r"[ .\-_]")

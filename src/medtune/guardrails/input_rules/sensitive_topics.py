@@ -13,7 +13,7 @@ _PREGNANCY = (
 )
 _GIVEN = (
     r"(?:treat\w*|therap\w*|manage\w*|medication|drugs?|giv(?:e|en|ing)|used|vaccin\w+|immuni[sz]\w+|"
-    r"contra-?indicat\w+|safe\w*|avoid\w*|anti[a-z]+|prophyla\w+|an(?:a)?esthe\w+|analges\w+|next step)"
+    r"contra-?indicat\w+|safe\w*|avoid\w*|indicated|anti-?d|anti(?!bod|gen|cipat|phospholipid)[a-z]+|prophyla\w+|an(?:a)?esthe\w+|analges\w+|next step)"
 )
 """What is done or given; facts about a pregnancy are no advice."""
 TOPIC_RULES: dict[Topic, Rule] = {

@@ -223,6 +223,8 @@ _NOT_TAKEN = re.compile(r"[^\W_](?:[^\0]*[^\W_])?")
 _WITHOUT_DIGITS = ("name", "email", "web")
 """Kinds that need no digit; a text without digits is searched for these only."""
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
+_REST = re.compile(r"[^\s<>\"')\0]+")
+"""What is left of a link or an address of mail that is longer than a search reaches."""
 _TOKEN = re.compile(r"(?<![\w/-])\w+(?:[-/]\w+)*(?![\w/-])")
 
 
@@ -240,6 +242,8 @@ def find_identifiers(text: str, tagger: IdentifierTagger | None = None) -> list[
         ended = 0
         for match in linear_search.find_all(sign.pattern, left):
             start, end = _match_span(match)
+            if end - start >= linear_search.REACH and (rest := _REST.match(left, end)):
+                end = rest.end()
             if start < ended or "\0" in left[start:end]:
                 continue
             if sign.check(PatternMatch(text, start, end)):
@@ -270,9 +274,12 @@ def _match_span(match: re.Match[str]) -> tuple[int, int]:
 def _find_adjacent(text: str, left: str, taken: list[Identifier]) -> Iterator[Identifier]:
     """Find birth dates beside names, and numbers shaped like record numbers."""
     shapes = {_digit_shape(text[one.start : one.end]) for one in taken if one.kind == "record"}
-    for one in taken:
-        if one.kind == "name" and (date := _BESIDE_A_NAME.match(left, one.end)):
-            yield Identifier("birth", *_match_span(date))
+    names = (one for one in taken if one.kind == "name")
+    beside = (_BESIDE_A_NAME.match(left, name.end) for name in names)
+    dates = [Identifier("birth", *_match_span(date)) for date in beside if date]
+    dates.sort(key=lambda one: one.start)
+    yield from dates
+    left = _blank(left, dates)
     for token in linear_search.find_all(_TOKEN, left) if shapes else ():
         shape = _digit_shape(token[0])
         if shape in shapes and len(shape) > 6 and "9" in shape:

@@ -42,7 +42,7 @@ _ENTITIES = {
     "record": "MEDICAL_RECORD_NUMBER",
     "web": "URL",
 }
-"""Presidio's names of medtune's kinds; the first two and the last but one are medtune's own."""
+"""Presidio's names of medtune's kinds; six of them are medtune's own."""
 _KINDS = {entity: kind for kind, entity in _ENTITIES.items()} | {
     "MAC_ADDRESS": "device",
     "UK_NHS": "record",

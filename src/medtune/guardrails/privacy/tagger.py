@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import re
 import threading
 import unicodedata
@@ -266,6 +267,11 @@ def write_tagger(path: Path, trained: TrainedTagger, weights: bytes) -> None:
     write_atomic(path, lambda handle: handle.write(packed.getvalue()))
 
 
+_BROKEN_ARCHIVE = (EOFError, NotImplementedError, lzma.LZMAError, zipfile.BadZipFile)
+_MAX_UNPACKED = 1 << 26
+"""Most bytes that a tagger unpacks to; the shipped one has 4 MB."""
+
+
 def load_tagger(path: Path) -> IdentifierTagger:
     """Load a tagger that `medtune guard train-tagger` wrote.
 
@@ -274,9 +280,11 @@ def load_tagger(path: Path) -> IdentifierTagger:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _MAX_UNPACKED:
+                raise ValueError(f"it unpacks to more than {_MAX_UNPACKED:,} bytes")
             trained = TrainedTagger.model_validate_json(archive.read("tagger.json"))
             return IdentifierTagger(trained, archive.read("weights.crfsuite"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, *_BROKEN_ARCHIVE) as error:
         raise InputError(
             f"{path} cannot be read as a tagger: {first_line(error)}",
             expected="a file that `medtune guard train-tagger --out FILE` wrote",

@@ -87,13 +87,20 @@ def test_eponyms_and_numbers_stay(text: str) -> None:
 
 PIECES = (
     "MRN 00-33-41-87", "00-38-12-45", "Mr Karl Weber", "+44 161 496 0000", "12/05/1961", "in Leeds",
-    "AB123456", "ext 22",
+    "AB123456", "ext 22", "Mr Karl Weber (12-05-1961)", "Hospital no 10-04-1961",
 )  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map(", ".join))
 def test_what_is_tagged_and_what_has_a_format_do_not_overlap(text: str) -> None:
     assert all(a.end <= b.start for a, b in pairwise(find_identifiers(text)))
+
+
+@pytest.mark.parametrize("before", ["", "a b " * 200, "word " * 500])
+def test_a_link_is_found_whole_however_long(before: str) -> None:
+    link = f"https://portal.example.org/patients/{'a1b2/' * 300}SECRET"
+    (found,) = find_identifiers(f"{before}{link} and more")
+    assert (found.kind, found.end - found.start) == ("web", len(link))
 
 
 def test_the_same_gets_the_same_mark_and_options_stay_apart() -> None:

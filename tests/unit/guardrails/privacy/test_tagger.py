@@ -12,6 +12,7 @@ from medtune.data.load import load_split
 from medtune.guardrails.benchmark.labelled_lines import TemplateText, load_templates
 from medtune.guardrails.privacy import train_tagger as training
 from medtune.guardrails.privacy.tagger import (
+    DEFAULT_TAGGER_FILE,
     IdentifierTagger,
     Lexicon,
     TrainedTagger,
@@ -131,6 +132,16 @@ def test_what_is_no_tagger_is_told(tmp_path: Path, data: bytes) -> None:
         load_tagger(file)
     file.write_bytes(data)
     with pytest.raises(InputError, match="train-tagger"):
+        load_tagger(file)
+
+
+@pytest.mark.parametrize("place", [1000, 100_000, 500_000])
+def test_a_damaged_tagger_is_told(tmp_path: Path, place: int) -> None:
+    file = tmp_path / "tagger.zip"
+    data = bytearray(DEFAULT_TAGGER_FILE.read_bytes())
+    data[place : place + 64] = bytes(64)
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read as a tagger"):
         load_tagger(file)
 
 
