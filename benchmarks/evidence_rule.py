@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from medtune.analysis.selective_prediction import clopper_pearson_upper
 from medtune.core.choice import choose_option
@@ -50,14 +53,13 @@ def measure_split(model: SearchModel, source: str) -> dict[str, Any]:
         errors = len(right) - sum(right)
         bound = clopper_pearson_upper(errors, len(right)) if right else None
         rows.append({"match": threshold, "n": len(right), "right": sum(right), "risk": bound})
-    times.sort()
     return {
         "source": source,
         "n": len(found),
         "right": sum(correct for _, correct in found),
         "decided": rows,
-        "p50_ms": times[len(times) // 2],
-        "p95_ms": times[int(0.95 * len(times))],
+        "p50_ms": statistics.median(times),
+        "p95_ms": float(np.quantile(times, 0.95)),
     }
 
 

@@ -23,7 +23,6 @@ from medtune.core.intervals import wilson_interval
 from medtune.core.run_folder import write_text
 from medtune.core.schemas.dataset import short_source_name
 from medtune.core.schemas.guard_check import (
-    CheckedLine,
     CheckedShare,
     GuardCheckRecord,
     QuestionLine,
@@ -38,7 +37,8 @@ def measure_suites(learned: Path | None) -> GuardCheckRecord:
     """Measure all suites together."""
     guards = open_guards(learned=learned).without("sensitive")
     lines = [line for file in sorted(SUITES.glob("*.jsonl")) for line in read_lines(file)]
-    return check_lines(lines, SUITES.name, guards)
+    record, _ = check_lines(lines, SUITES.name, guards)
+    return record
 
 
 def measure_exam(source: str, learned: Path | None) -> GuardCheckRecord:
@@ -47,24 +47,23 @@ def measure_exam(source: str, learned: Path | None) -> GuardCheckRecord:
         QuestionLine(id=q.id, stem=q.stem, options=q.options, subject=q.subject)
         for q in load_split(source).questions
     ]
-    checked: list[CheckedLine] = []
-    name, guards = short_source_name(source), open_guards(learned=learned)
-    record = check_lines(lines, name, guards, lambda _, found: checked.append(found))
-    held = {
-        "not refused": [one.action == "refuse" for one in checked],
-        "not sent to a person": [one.action == "defer" for one in checked],
+    record, pairs = check_lines(lines, short_source_name(source), open_guards(learned=learned))
+    checked = [found for _, found in pairs]
+    right = {
+        "not refused": [one.action != "refuse" for one in checked],
+        "not sent to a person": [one.action != "defer" for one in checked],
         "no sensitive topic": [
-            any(r.startswith("sensitive.") for r in one.reasons) for one in checked
+            not any(reason.startswith("sensitive.") for reason in one.reasons) for one in checked
         ],
-        "no identifier in the stem": [any(s.field == "stem" for s in one.spans) for one in checked],
+        "no identifier in the stem": [
+            all(span.field != "stem" for span in one.spans) for one in checked
+        ],
     }
-    shares = (
-        CheckedShare(
-            name=f"exam question: {name}", right=wilson_interval(len(of) - sum(of), len(of))
-        )
-        for name, of in held.items()
+    shares = tuple(
+        CheckedShare(name=f"exam question: {name}", right=wilson_interval(sum(of), len(of)))
+        for name, of in right.items()
     )
-    return record.model_copy(update={"shares": tuple(shares)})
+    return record.model_copy(update={"shares": shares})
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ Model = Annotated[
 PolicyFile = Annotated[
     Path | None, typer.Option(help="Policy file; the starter policy without one.")
 ]
+LearnedFile = Annotated[
+    Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
+]
 TaggerFile = Annotated[
     Path | None, typer.Option(help="File of a tagger of names; by default the shipped one.")
 ]

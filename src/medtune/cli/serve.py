@@ -15,6 +15,7 @@ from medtune.cli.options import (
     CalibrationFolder,
     Index,
     Json,
+    LearnedFile,
     LikelihoodMethod,
     PolicyFile,
     TaggerFile,
@@ -197,9 +198,7 @@ def guard_train_tagger(
 
 def guard_test(
     policy: PolicyFile = None,
-    learned: Annotated[
-        Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
-    ] = None,
+    learned: LearnedFile = None,
     tagger: TaggerFile = None,
     model: Annotated[
         str | None, typer.Option(help="Model whose changed answers are counted; by default none.")
@@ -225,9 +224,7 @@ def guard_test(
 def guard_check(
     file: Annotated[Path, typer.Argument(help="JSON lines with id, stem and options.")],
     policy: PolicyFile = None,
-    learned: Annotated[
-        Path | None, typer.Option(help="File of a learned guard; by default the shipped one.")
-    ] = None,
+    learned: LearnedFile = None,
     tagger: TaggerFile = None,
     page: Annotated[
         Path | None, typer.Option(help="Write a page of the lines that are not as expected.")

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ HELD_OUT_EXAM = 2_000
 PASSING_EXAM = 3_000
 """Most exam questions that the learned guard learns to let pass."""
 SEED = 17
+Checked = tuple[QuestionLine, CheckedLine]
+"""A line, and what the guards say to it."""
 
 
 def train_guard(exam: str, out: Path | None, progress: Progress) -> TrainedRecord:
@@ -74,9 +77,11 @@ def train_guard(exam: str, out: Path | None, progress: Progress) -> TrainedRecor
 
     Raises:
         InputError: Too few exam questions.
+        ModuleNotFoundError: scikit-learn is not installed.
         MedtuneError: The questions cannot be loaded, or the file cannot be written.
     """
     start = time.perf_counter()
+    import_module("sklearn")  # an extra: told before questions are loaded
     asked, held = _load_exam(exam, progress)
     asked = random.Random(SEED).sample(asked, min(PASSING_EXAM, len(asked)))
     texts, kinds = load_inquiry_texts(asked)
@@ -182,13 +187,8 @@ def check_file(
         InputError: The file cannot be read, or a line is no question; earlier lines are emitted.
         MedtuneError: Policy, learned guard, tagger, an engine or page cannot be used.
     """
-    pairs: list[tuple[QuestionLine, CheckedLine]] = []
-
-    def keep(line: QuestionLine, checked: CheckedLine) -> None:
-        emit(checked)
-        pairs.append((line, checked))
-
-    record = check_lines(read_lines(file), file.name, open_guards(policy, learned, tagger), keep)
+    guards = open_guards(policy, learned, tagger)
+    record, pairs = check_lines(read_lines(file), file.name, guards, emit)
     if page is not None:
         wrong = [(*pair, find_missed(*pair)) for pair in pairs if not is_as_expected(*pair)]
         write_guard_check(page, record, wrong)
@@ -199,26 +199,29 @@ def check_lines(
     lines: Iterable[QuestionLine],
     name: str,
     guards: Guards,
-    keep: Callable[[QuestionLine, CheckedLine], None] = lambda *_: None,
-) -> GuardCheckRecord:
+    emit: Callable[[CheckedLine], None] | None = None,
+) -> tuple[GuardCheckRecord, list[Checked]]:
     """Run the guards on lines, and summarize what they say.
 
     Args:
         lines: At least one.
         name: Name of the file for the record.
         guards: The guards.
-        keep: Takes every line with what the guards say to it, in order.
+        emit: Takes what the guards say to each line, in order.
+
+    Returns:
+        The summary, and every line with what the guards say to it.
     """
-    pairs: list[tuple[QuestionLine, CheckedLine]] = []
+    pairs: list[Checked] = []
     times: list[float] = []
     for line in lines:
         start = time.perf_counter()
         checked = check_line(line, guards)
         times.append(1000 * (time.perf_counter() - start))
-        keep(line, checked)
+        if emit is not None:
+            emit(checked)
         pairs.append((line, checked))
-    times.sort()
-    return GuardCheckRecord(
+    record = GuardCheckRecord(
         file=name,
         policy=guards.policy.version,
         policy_hash=guards.policy.hash,
@@ -227,9 +230,10 @@ def check_lines(
         actions=dict(sorted(Counter(checked.action for _, checked in pairs).items())),
         shares=measure_shares(pairs),
         p50_ms=statistics.median(times),
-        p95_ms=times[int(0.95 * (len(times) - 1))],
+        p95_ms=float(np.quantile(times, 0.95)),
         provenance=collect_provenance(),
     )
+    return record, pairs
 
 
 def read_lines(file: Path) -> Iterator[QuestionLine]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from medtune.core.intervals import quantile_upper_bound
 from medtune.core.progress import NoProgress
 from medtune.core.protocols import AnswerModel
@@ -127,7 +129,7 @@ def measure_batches(
         load_s=opened_s,
         questions_per_s=record.questions_per_s,
         latency_p50_s=statistics.median(times),
-        latency_p95_s=sorted(times)[int(0.95 * (len(times) - 1))],
+        latency_p95_s=float(np.quantile(times, 0.95)),
         latency_p95_high_s=quantile_upper_bound(times, 0.95),
         latency_n=len(times),
         threads=latency.threads,
