@@ -58,12 +58,11 @@ def test_nothing_of_them_is_learned_from() -> None:
         for name in ("examples/injection", "test_cases/injection")
         for pair in load_lines(f"{name}.jsonl", InjectionPair)
     ]
-    learned += [
-        line.text.casefold()
-        for folder in ("examples", "test_cases")
-        for name, form in (("identifiers", IdentifierText), ("eponyms", EponymText))
-        for line in load_lines(f"{folder}/{name}.jsonl", form)
-    ]
+    for folder in ("examples", "test_cases"):
+        identifiers = load_lines(f"{folder}/identifiers.jsonl", IdentifierText)
+        eponyms = load_lines(f"{folder}/eponyms.jsonl", EponymText)
+        learned += [line.text.casefold() for line in identifiers]
+        learned += [line.text.casefold() for line in eponyms]
     learned += [line.stem.casefold() for line in load_test_inquiries()]
     learned += [TAG.sub("", line.text).casefold() for line in load_templates()]
     found = process.cdist(suite, learned, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY)
