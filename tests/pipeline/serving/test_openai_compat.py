@@ -273,7 +273,7 @@ def test_a_turn_that_no_question_fills_is_refused_before_it_is_read(here: Endpoi
     parts = [{"type": "text", "text": "a) " * 8000}] * 9
     many = {"messages": [{"role": "user", "content": parts}]}
     assert chat(here, "", **many).status_code == 400
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10
     assert chat(here, "a) " * (MAX_TEXT_LENGTH // 3)).status_code == 200
 
 

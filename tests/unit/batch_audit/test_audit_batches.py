@@ -312,4 +312,4 @@ def test_ten_thousand_examples_take_seconds(chatml: Chats) -> None:
     start = time.process_time()
     record = audit_batches(batches, chatml.tokenizer, accept=["duplicates", "wasted-positions"])
     assert record.findings == ()
-    assert time.process_time() - start < 2  # a tenth of ten thousand, on a busy machine
+    assert time.process_time() - start < 5  # half a second where nothing else runs
