@@ -189,3 +189,23 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(
     monkeypatch.setattr(four_bits, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="needs bitsandbytes, which is not installed"):
         LocalModel.load(resolve_model(tiny_source.name), "nf4")
+
+
+def test_all_weights_are_refused_before_they_are_loaded_where_memory_is_short(
+    medtune: CommandLine,
+    tiny_source: ModelSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 1.6 million weights: 6 MB in fp32, 26 MB with gradients and moments.
+    monkeypatch.setattr("medtune.models.memory.available_memory", lambda _="cpu": 15_000_000)
+    settings = [f"model.source={tiny_source.name}", "data.train_size=8", "training.epochs=1"]
+    settings += ["training.method=full", "training.learning_rate=1e-3"]
+    command = ["train", *(part for each in settings for part in ("--set", each)), "--out"]
+    code, _, err = medtune(*command, tmp_path / "full")
+    assert code == 2
+    assert "full fine-tuning" in err
+    assert 'training.method = "lora"' in err
+    assert not (tmp_path / "full" / "training.json").exists()
+    code, _, err = medtune(*command, tmp_path / "lora", "--set", "training.method=lora")
+    assert code == 0, err

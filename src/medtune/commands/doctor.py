@@ -16,6 +16,7 @@ from medtune.core.provenance import available_cores, collect_provenance, cpu_nam
 from medtune.core.schemas.plan import DoctorRecord
 from medtune.hub.hub_errors import is_hub_offline
 from medtune.models import builtin
+from medtune.models.memory import available_memory
 from medtune.models.sources import describe_builtin_model
 from medtune.workflows.job_costs import estimate_usual_jobs, measure_speed
 
@@ -46,7 +47,7 @@ def inspect_machine() -> DoctorRecord:
 
     device = choose_device()
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
-    memory = psutil.virtual_memory()
+    total, free_memory = psutil.virtual_memory().total, available_memory()
     cache = builtin.cache_folder()
     state = describe_builtin_model()
     free = shutil.disk_usage(_nearest_existing_folder(cache)).free
@@ -63,9 +64,9 @@ def inspect_machine() -> DoctorRecord:
         )
     if available_cores() < 2:
         warnings.append("one core: everything takes about twice as long as the README says")
-    if memory.available < 5 * GIB:
+    if free_memory < 5 * GIB:
         warnings.append(
-            f"{memory.available / GIB:.1f} GiB of memory free; the quickstart peaks below 5 GiB"
+            f"{free_memory / GIB:.1f} GiB of memory free; the quickstart peaks below 5 GiB"
         )
     if state.state != "ready" and free < 2 * GIB:
         warnings.append(f"{free / GIB:.1f} GiB free for {cache}; the embedded model needs 0.6 GiB")
@@ -75,7 +76,7 @@ def inspect_machine() -> DoctorRecord:
         warnings.append("HF_HUB_OFFLINE is set: hub: names work only from the local cache")
     dtype = choose_dtype("auto", device)
     speed = measure_speed()
-    faults = list(_find_faults(cache, free, memory.total))
+    faults = list(_find_faults(cache, free, total))
     return DoctorRecord(
         verdict=_judge(faults, state.name if state.state == "missing" else None, state.note),
         ready=not faults,
@@ -85,8 +86,8 @@ def inspect_machine() -> DoctorRecord:
         fast_bfloat16=has_fast_bfloat16(device),
         dtype=str(dtype).removeprefix("torch."),
         device=str(device),
-        memory_bytes=memory.total,
-        memory_available_bytes=memory.available,
+        memory_bytes=total,
+        memory_available_bytes=free_memory,
         cache=str(cache),
         cache_free_bytes=free,
         models=(state,),

@@ -5,8 +5,6 @@ A step that is finished is found by these; only a step that has to run loads the
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from medtune.models.light.tokenizer import ChatTokenizer
 from medtune.models.local.loader import translate_load_errors
 from medtune.models.local.local_model import LocalModel
 from medtune.models.local.nf4 import NF4
+from medtune.models.memory import count_parameters
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import (
     check_prompt_hash,
@@ -35,9 +34,6 @@ from medtune.models.weights_card import (
     read_optional_card,
     read_quantized_card,
 )
-
-MAX_HEADER_BYTES = 100_000_000
-"""Largest header that safetensors allows."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class UnloadedModel:
                 source=self.source.name,
                 fingerprint=self.source.fingerprint,
                 adapter=hash_file_cached(adapter) if adapter is not None else None,
-                parameters=(packed and packed.parameters) or _count_parameters(folder, files),
+                parameters=(packed and packed.parameters) or count_parameters(folder, files),
                 dtype=str(packed.scheme if packed else precision).removeprefix("torch."),
                 device=device.type,
             )
@@ -136,17 +132,3 @@ class UnloadedModel:
     def _folder(self) -> Path:
         assert self.source.folder is not None, "a fake has no weights to load"
         return self.source.folder
-
-
-def _count_parameters(folder: Path, files: Sequence[Path]) -> int:
-    """Count the parameters of a model by the headers of its files; a tied head counts once."""
-    tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", False)
-    count = 0
-    for file in files:
-        with file.open("rb") as handle:
-            size = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(min(size, MAX_HEADER_BYTES)))
-        for name, tensor in header.items():
-            if name != "__metadata__" and not (tied and name == "lm_head.weight"):
-                count += math.prod(tensor["shape"])
-    return count

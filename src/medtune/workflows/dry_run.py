@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import psutil
-
 from medtune._version import __version__
 from medtune.core.errors import HubError, ModelError, PredictionsError
 from medtune.core.experiment import ColumnMapping, EvaluationConfig
@@ -30,6 +28,7 @@ from medtune.data.load import Split, load_split
 from medtune.evaluation.exam import Exam, ExamShard
 from medtune.evaluation.parsing.strict import STRICT_PARSER
 from medtune.models import builtin
+from medtune.models.memory import BYTES_PER_WEIGHT, available_memory
 from medtune.models.open_model import find_unloaded_model, open_model
 from medtune.models.weights_card import (
     CARD_FILE,
@@ -47,7 +46,6 @@ from medtune.workflows.job_costs import (
 
 WRITTEN_PER_S = 7_000_000
 """Weights that are written in a second, as in the conversion of the embedded model (20 s)."""
-BYTES_PER_WEIGHT = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "nf4": 0.6}
 
 
 @dataclass
@@ -110,7 +108,7 @@ class PlanBuilder:
             seconds=sum(known) + self.fixed_s if len(known) == len(times) else None,
             error_factor=ERROR_FACTOR,
             memory_bytes=max(self.memory, default=None),
-            memory_available_bytes=psutil.virtual_memory().available,
+            memory_available_bytes=available_memory(),
             notes=tuple(dict.fromkeys(self.notes)),
         )
 

@@ -20,6 +20,7 @@ from medtune.models.adapters import lora
 from medtune.models.adapters.full import FullFineTuned
 from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
+from medtune.models.memory import FULL_TRAINING, check_memory
 from medtune.models.model_argument import resolve_model_argument
 from medtune.models.sources import ModelSource, resolve_model
 from medtune.models.unloaded_model import UnloadedModel
@@ -104,6 +105,8 @@ def finetune_cached(
     unloaded = base_model(experiment, source)
     if record := find_training(experiment, unloaded, snapshot, folder, progress, evidence):
         return record
+    if experiment.training.method == "full" and (known := unloaded.describe()).parameters:
+        check_memory(source.name, known.parameters, FULL_TRAINING, known.device or "cpu")
     base = unloaded.load()
     if record := find_training(experiment, base, snapshot, folder, progress, evidence):
         return record

@@ -109,9 +109,9 @@ class JobCosts:
         """Estimate the peak memory of an evaluation, bytes."""
         return round(PROCESS_BYTES + self.parameters * bytes_per_weight + self._scaled(PASS_BYTES))
 
-    def training_memory(self, bytes_per_weight: float, full: bool = False) -> int:
-        """Estimate the peak memory of a training, bytes; of all weights it is 16 bytes each."""
-        weights = self.parameters * (16 if full else bytes_per_weight)
+    def training_memory(self, bytes_per_weight: float) -> int:
+        """Estimate the peak memory of a training, bytes."""
+        weights = self.parameters * bytes_per_weight
         return round(PROCESS_BYTES + weights + self._scaled(TRAINING_BYTES))
 
     def _scaled(self, activations: float) -> float:

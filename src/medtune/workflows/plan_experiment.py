@@ -16,10 +16,10 @@ from medtune.core.schemas.plan import PlanRecord, StepState
 from medtune.data.snapshot import Snapshot, SnapshotSplit, find_snapshot, prepare_snapshot
 from medtune.data.sources.sources import parse_data_ref
 from medtune.evaluation.exam import Exam
+from medtune.models.memory import BYTES_PER_WEIGHT, FULL_TRAINING
 from medtune.models.unloaded_model import UnloadedModel
 from medtune.training.finished import TRAINING_RECORD_FILE
 from medtune.workflows.dry_run import (
-    BYTES_PER_WEIGHT,
     PlanBuilder,
     add_evaluation,
     is_evaluated,
@@ -202,8 +202,8 @@ def _plan_training(
         examples = settings.steps * settings.batch_size
     costs, seconds = plan.costs(base) if not done else None, None
     if costs is not None and base is not None:
-        width = BYTES_PER_WEIGHT.get(base.describe().dtype or "", 4.0)
-        plan.memory.append(costs.training_memory(width, settings.method == "full"))
+        kept = FULL_TRAINING if settings.method == "full" else base.describe().dtype
+        plan.memory.append(costs.training_memory(BYTES_PER_WEIGHT.get(kept or "", 4.0)))
         if examples is not None:
             characters = mean_characters(train) if train is not None else SHORT_QUESTION
             seconds = costs.training_seconds(examples, characters)

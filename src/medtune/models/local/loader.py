@@ -21,6 +21,7 @@ from medtune.models.light.quantized_model import load_quantized
 from medtune.models.light.tokenizer import ChatTokenizer
 from medtune.models.local.nf4 import NF4, build_nf4_arguments, keep_trainable_layout
 from medtune.models.local.selected_logits import check_head_is_last
+from medtune.models.memory import check_memory, count_parameters
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import WEIGHTS_FILES, WeightsCard, read_quantized_card
 
@@ -32,10 +33,14 @@ def load_network(
 
     Returns:
         Network, tokenizer, and the card of a quantized model.
+
+    Raises:
+        ModelError: The weights do not fit into memory.
     """
     limit_kernel_cache()
     assert source.folder is not None, "a fake is not loaded from a folder"
     packed = read_quantized_card(source.folder)
+    _check_memory(source, packed, dtype)
     single = (source.folder / WEIGHTS_FILES["model"]).is_file()
     plain = (packed or (light and single and dtype != NF4)) and supports_folder(source.folder)
     with translate_load_errors(source):
@@ -51,6 +56,20 @@ def load_network(
     if not plain:  # in `Decoder` the head is always the last step
         check_head_is_last(network, source.name)
     return network, tokenizer, packed
+
+
+def _check_memory(source: ModelSource, packed: WeightsCard | None, dtype: str) -> None:
+    """Check that the weights fit into memory, before any of them is read."""
+    device, folder = choose_device(), source.folder
+    assert folder is not None, "a fake is not loaded from a folder"
+    if packed is not None:
+        size = (folder / packed.weights_file).stat().st_size
+        check_memory(source.name, packed.parameters or 0, str(packed.scheme), device.type, size)
+        return
+    precision = NF4 if dtype == NF4 else str(choose_dtype(dtype, device)).removeprefix("torch.")
+    with translate_load_errors(source):
+        parameters = count_parameters(folder, folder.glob("*.safetensors"))
+    check_memory(source.name, parameters, precision, device.type)
 
 
 @contextmanager

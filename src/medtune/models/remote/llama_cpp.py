@@ -18,6 +18,7 @@ from medtune.core.provenance import available_cores
 from medtune.core.records import ModelDescription
 from medtune.models.chat_encoder import ChatEncoder
 from medtune.models.gguf_file import GgufFile, load_gguf_tokenizer
+from medtune.models.memory import check_memory
 from medtune.models.remote.http import Server
 from medtune.models.remote.name import RemoteName
 from medtune.models.remote.prompt import load_encoder
@@ -45,7 +46,8 @@ class LlamaCpp(RemoteModel):
         progress: See `RemoteModel`.
 
     Raises:
-        ModelError: xllamacpp is not installed, or llama.cpp cannot load the file.
+        ModelError: xllamacpp is not installed, llama.cpp cannot load the file, or it does not fit
+            into memory.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class LlamaCpp(RemoteModel):
         progress: Progress | None = None,
     ) -> None:
         self._description = description
+        parameters, size = description.parameters or 0, path.stat().st_size
+        check_memory(description.source, parameters, str(description.dtype), "cpu", size)
         # The server stops when this object is deleted.
         self._engine = _start_server(path)
         name = RemoteName.parse(f"remote:{self._engine.listening_address}/v1")
