@@ -166,13 +166,14 @@ def test_letters_that_are_not_listed_have_a_bound_and_are_counted(server: OpenAi
     assert model.floored == 3
 
 
+class Heard(NoProgress):
+    lines: tuple[str, ...] = ()
+
+    def log_message(self, text: str) -> None:
+        self.lines = (*self.lines, text)
+
+
 def test_a_bound_is_told_of_once(server: OpenAiServer) -> None:
-    class Heard(NoProgress):
-        lines: tuple[str, ...] = ()
-
-        def log_message(self, text: str) -> None:
-            self.lines = (*self.lines, text)
-
     heard = Heard()
     model = RemoteModel(RemoteName.parse(server.name), Server(), progress=heard)
     model.score([letters("Which?")])
@@ -182,6 +183,17 @@ def test_a_bound_is_told_of_once(server: OpenAiServer) -> None:
         model.score([letters("Which?")])
     assert len(heard.lines) == 1
     assert "upper bound" in heard.lines[0]
+
+
+def test_a_server_that_lists_fewer_tokens_than_asked_is_told_of(server: OpenAiServer) -> None:
+    heard = Heard()
+    model = RemoteModel(RemoteName.parse(server.name), Server(), progress=heard)
+    server.lists_most = 3
+    [scores] = model.score([letters("Which?")])
+    assert model.floored > 0
+    assert "not among the 3 likeliest tokens that the server lists, where 20 were" in heard.lines[0]
+    listed = dict(list(next_tokens(written("Which?")).items())[:3])
+    assert max(listed.values()) >= scores[0].logprob
 
 
 def test_where_no_letter_is_listed_all_are_alike_and_have_little_mass(
@@ -514,6 +526,41 @@ def test_a_model_that_is_not_served_is_unknown(
     with pytest.raises(UnknownModelError) as caught:
         open_model(f"remote:{server.url}#{asked}")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("told", ["", "fake", "fake-2026-11-01", "/models/of-somebody.gguf"])
+def test_an_answer_may_name_its_model_otherwise(server: OpenAiServer, told: str) -> None:
+    server.models = [{"id": "fake"}, {"id": "other"}, {"id": "fake-2026-11-01"}]
+    server.answers_as = told
+    model = open_model(server.name)
+    assert len(model.score([letters("Which?"), letters("And which?")])) == 2
+
+
+def test_an_answer_by_another_model_is_refused(server: OpenAiServer) -> None:
+    server.models = [{"id": "fake"}, {"id": "other", "aliases": ["second"]}]
+    server.answers_as = "second"
+    with pytest.raises(RemoteError, match="asked for 'fake', 'second' answers"):
+        open_model(server.name).score([letters("Which?")])
+
+
+def test_a_model_that_is_replaced_on_the_way_is_refused(server: OpenAiServer) -> None:
+    server.answers_as = "fake-1"
+    model = open_model(server.name)
+    model.score([letters("Which?")])
+    server.answers_as = "fake-2"
+    with pytest.raises(
+        RemoteError, match="'fake-2' answers\nexpected: answers by one model, 'fake-1"
+    ):
+        model.score([letters("And which?")])
+
+
+def test_the_first_choice_is_read_wherever_it_stands(server: OpenAiServer) -> None:
+    alone = open_model(server.name).score([letters("Which?")])
+    server.adds_choice = True
+    assert open_model(server.name).score([letters("Which?")]) == alone
+    server.replies = [{"choices": [{"index": 1, "message": {"content": "A"}}]}]
+    with pytest.raises(RemoteError, match="one choice, with a text or a message"):
+        open_model(server.name).score([letters("Which?")])
 
 
 @pytest.mark.parametrize("listed", [[1], [{"name": "x"}], "x", None])

@@ -63,7 +63,7 @@ def test_questions_are_shared_out_and_answered_as_by_one(
 
 def test_the_less_busy_server_is_asked(servers: list[OpenAiServer], heard: Heard) -> None:
     several = pool(servers, heard)
-    servers[0].faults = [Fault(503, wait_s=0.3) for _ in range(8)]
+    servers[0].faults = [Fault(503, wait_s=1.5) for _ in range(8)]
     assert len(several.score(ASKED)) == len(MANY)
     # While it kept eight waiting, the others answered the rest.
     first, *others = (len(server.requests) for server in servers)

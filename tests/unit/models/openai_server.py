@@ -118,6 +118,12 @@ class OpenAiServer:
     shows_template: bool = False
     counts: bool = True
     """Answers tell their numbers of tokens."""
+    answers_as: str = ""
+    """The model that answers say they are of, if they do."""
+    lists_most: int = 1000
+    """Most likeliest tokens that it lists, whatever is asked for."""
+    adds_choice: bool = False
+    """Another choice comes before the first."""
     pages: dict[str, Any] = field(default_factory=dict)
     """Objects of its own interface, by path."""
     faults: list[Fault] = field(default_factory=list)
@@ -150,12 +156,18 @@ class OpenAiServer:
         if path == "/apply-template" and self.shows_template:
             return 200, {"prompt": template(body["messages"])}
         if path == "/v1/chat/completions":
-            return 200, self._chat(body)
+            return 200, self._finish(self._chat(body))
         if path == "/v1/completions":
             if body["max_tokens"] < self.least:
                 return 400, {"error": {"message": f"max_tokens is below {self.least}"}}
-            return 200, self._complete(body)
+            return 200, self._finish(self._complete(body))
         return 404, {"error": {"message": "no such page"}}
+
+    def _finish(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self.adds_choice:
+            (choice,) = answer["choices"]
+            answer["choices"] = [{**choice, "index": 1, "logprobs": None}, choice]
+        return {**answer, "model": self.answers_as} if self.answers_as else answer
 
     def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
         prompt = template(body["messages"])
@@ -186,7 +198,11 @@ class OpenAiServer:
         elif "logprobs" in body and self.chat_shape:
             choice["logprobs"] = {"content": [self._step(text, body["logprobs"])]}
         elif "logprobs" in body:
-            top = dict(list(next_tokens(text, self.vocabulary).items())[: body["logprobs"]])
+            top = dict(
+                list(next_tokens(text, self.vocabulary).items())[
+                    : min(body["logprobs"], self.lists_most)
+                ]
+            )
             first = next(iter(top))
             choice["logprobs"] = {
                 "tokens": [first],
@@ -200,7 +216,7 @@ class OpenAiServer:
         listed = [
             {"token": token, "logprob": value}
             for token, value in list(next_tokens(context, self.vocabulary).items())[:top]
-        ]
+        ][: self.lists_most]
         return {**listed[0], "top_logprobs": listed}
 
     def _dictated(self, context: str, body: dict[str, Any]) -> dict[str, Any]:

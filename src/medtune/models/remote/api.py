@@ -48,8 +48,12 @@ class ServedModel:
     def __init__(self, name: RemoteName, server: Server) -> None:
         self.url = name.url
         self.server = server
-        self.entry = _find_entry(name, server.get(f"{name.url}/models"))
+        entries = _list_entries(name, server.get(f"{name.url}/models"))
+        self.entry = _find_entry(name, entries)
         self.root = name.root
+        mine = _entry_names(self.entry)
+        self._others = {other for e in entries for other in _entry_names(e)} - mine
+        self._answers_as: str | None = None
         self._shows_template: bool | None = None
 
     @property
@@ -140,8 +144,9 @@ class ServedModel:
 
     def _request_completion(self, url: str, body: dict[str, Any]) -> Answer:
         found = self.server.post(url, body)
+        self._check_model(found.get("model"))
         try:
-            choice = found["choices"][0]
+            (choice,) = (c for c in found["choices"] if c.get("index", 0) == 0)
             # Only chats have a message; after a tool call or reasoning it may be empty.
             text = choice["message"]["content"] if "message" in choice else choice["text"]
             usage = found.get("usage") or {}
@@ -152,12 +157,32 @@ class ServedModel:
                 prompt_tokens=usage.get("prompt_tokens"),
                 tokens=usage.get("completion_tokens"),
             )
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _unknown_shape(url, found, "choices, each with a text or a message") from error
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise _unknown_shape(url, found, "one choice, with a text or a message") from error
+
+    def _check_model(self, told: object) -> None:
+        """Check that an answer is by the model that was asked, and by the same as before.
+
+        A server may name it otherwise than in its list, such as by a date or a file.
+
+        Raises:
+            RemoteError: The answer is by another model.
+        """
+        if not isinstance(told, str) or not told:
+            return
+        asked, first = self.model_id, self._answers_as or told
+        self._answers_as = first
+        is_other = told in self._others and not told.startswith(asked)
+        if is_other or told != first:
+            raise RemoteError(
+                f"{self.url}: asked for {asked!r}, {told!r} answers",
+                expected=f"answers by one model, {(asked if is_other else first)!r}",
+                fix="see whether somebody replaced the model, or a router chooses among several",
+            )
 
 
-def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
-    """Find a model in the list of served models."""
+def _list_entries(name: RemoteName, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the list of served models."""
     entries = found.get("data")
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("id"), str) for entry in entries
@@ -167,9 +192,19 @@ def _find_entry(name: RemoteName, found: dict[str, Any]) -> dict[str, Any]:
             expected="a server that speaks OpenAI's API",
             fix="check the URL: most servers want it to end in /v1",
         )
+    return entries
+
+
+def _entry_names(entry: dict[str, Any]) -> set[str]:
+    """Return the names of a served model."""
+    return {entry["id"], *(entry.get("aliases") or ())}
+
+
+def _find_entry(name: RemoteName, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Find a model in the list of served models."""
     # llama-server lists one model under several names; Ollama's tag is `latest` if none is named.
     asked = {name.model, f"{name.model}:latest"} if name.model else set()
-    named = [e for e in entries if asked & {e["id"], *(e.get("aliases") or ())}]
+    named = [e for e in entries if asked & _entry_names(e)]
     if named or (not name.model and len(entries) == 1):
         return dict((named or entries)[0])
     ids = sorted(entry["id"] for entry in entries)

@@ -86,7 +86,7 @@ class RemoteModel:
         self.encoder = encoder
         self.floored = 0
         self._progress = progress
-        self._listed = listed
+        self._listed = self._fewest = listed
         self._served = ServedModel(name, server)
         self._prompts = Prompts(name.name, self._served, encoder)
         self._echo = EchoScorer(self._served)
@@ -164,9 +164,11 @@ class RemoteModel:
         answers = self._served.server.map_parallel(self._score, requests)
         floored = sum(missing for _, missing in answers)
         if floored and not self.floored and self._progress is not None:
+            short = f", where {self._listed} were asked for," if self._fewest < self._listed else ""
             self._progress.log_message(
-                f"{self.name.name}: some letters are not among the {self._listed} likeliest "
-                "tokens and get an upper bound of their probability (docs/remote.md)"
+                f"{self.name.name}: some letters are not among the {self._fewest} likeliest tokens "
+                f"that the server lists{short} and get an upper bound of their probability "
+                "(docs/remote.md)"
             )
         self.floored += floored
         return [scores for scores, _ in answers]
@@ -274,7 +276,9 @@ class RemoteModel:
             answer = self._served.complete(prompt, {**how, "logprobs": self._listed})
         if not answer.logprobs and self._desktop is not None and self._desktop.logprobs:
             raise missing_logprobs_error(self._desktop.logprobs, self._desktop.name)
-        logs, missing = compute_letter_logprobs(parse_top_logprobs(answer.logprobs), letters)
+        listed = parse_top_logprobs(answer.logprobs)
+        self._fewest = min(self._fewest, len(listed))
+        logs, missing = compute_letter_logprobs(listed, letters)
         scores = (
             ContinuationScore(log, 1, len(letter.encode()))
             for log, letter in zip(logs, letters, strict=True)
