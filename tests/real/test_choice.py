@@ -14,6 +14,8 @@ from medtune.core.option_logprobs import option_probabilities
 from medtune.core.protocols import Example, ScoreRequest
 from medtune.core.records import Question
 from medtune.models.adapters.full import FullFineTuned
+from medtune.models.adapters.lora import LoraModel
+from medtune.models.adapters.trainable import TrainableModel
 from medtune.models.local.local_model import LocalModel
 from medtune.training.collate import collate, loss_weight
 from medtune.training.examples import ExampleEncoder
@@ -33,11 +35,14 @@ QUESTIONS = [
         options=("Hepatitis", "Hepatitis B", "Hepatitis B virus", "Hepatitis B-virus"),
         answer=2,
     ),
-    Question(
-        id="ten",
-        stem="Which number is the largest?",
-        options=tuple(f"{number} bones" for number in range(10)),
-        answer=9,
+    *(
+        Question(
+            id=f"{count} options",
+            stem="Which number is the largest?",
+            options=tuple(f"{number} bones" for number in range(count)),
+            answer=count - 1,
+        )
+        for count in (3, 5, 6, 7, 8, 9, 10)
     ),
 ]
 
@@ -62,8 +67,19 @@ def make_experiment(**training: Any) -> Experiment:
     )
 
 
+def make_trainable(model: LocalModel, experiment: Experiment) -> TrainableModel:
+    """Make a trainable model; the update of LoRA is not zero, as it is at the start."""
+    if experiment.training.method == "full":
+        return FullFineTuned(model)
+    made = LoraModel(model, experiment.training.lora, seed=0)
+    for name, parameter in made.parameters.items():
+        if ".lora_B." in name:
+            nn.init.normal_(parameter, std=0.1)
+    return made
+
+
 def encode(
-    trainable: FullFineTuned, experiment: Experiment, open_book: bool = False
+    trainable: TrainableModel, experiment: Experiment, open_book: bool = False
 ) -> list[Example]:
     passages: Any = Passages() if open_book else None
     encoder = ExampleEncoder(trainable, experiment, QUESTIONS, passages)
@@ -86,7 +102,7 @@ def separate_loss(network: Any, example: Example, smoothing: float) -> Tensor:
     return example.weight * ((1 - share) * choice + share * answer)
 
 
-def take_gradients(trainable: FullFineTuned, loss: Tensor) -> dict[str, Tensor]:
+def take_gradients(trainable: TrainableModel, loss: Tensor) -> dict[str, Tensor]:
     torch.autograd.backward(loss)
     found = {name: p.grad for name, p in trainable.parameters.items() if p.grad is not None}
     for parameter in trainable.parameters.values():
@@ -95,7 +111,7 @@ def take_gradients(trainable: FullFineTuned, loss: Tensor) -> dict[str, Tensor]:
 
 
 def packed_loss(
-    trainable: FullFineTuned, examples: Sequence[Example], smoothing: float, branches: bool
+    trainable: TrainableModel, examples: Sequence[Example], smoothing: float, branches: bool
 ) -> Tensor:
     batch = collate(examples, torch.device("cpu"), branches=branches)
     trainable.head.packs = branches  # type: ignore[assignment]
@@ -109,6 +125,10 @@ def packed_loss(
     [
         pytest.param({}, False, id="text"),
         pytest.param({"target": "letter"}, False, id="letter"),
+        pytest.param({"method": "lora"}, False, id="text, low-rank"),
+        pytest.param(
+            {"method": "lora", "target": "letter", "answer_share": 0.3}, True, id="letter, low-rank"
+        ),
         pytest.param({"label_smoothing": 0.1}, True, id="passages of each option"),
         pytest.param({"answer_share": 0.3, "label_smoothing": 0.1}, False, id="with the answer"),
         pytest.param(
@@ -121,7 +141,8 @@ def packed_loss(
 def test_branches_give_the_loss_and_gradient_of_separate_passes(
     tiny: LocalModel, training: dict[str, Any], open_book: bool, branches: bool
 ) -> None:
-    trainable, experiment = FullFineTuned(tiny, False), make_experiment(**training)
+    experiment = make_experiment(**training)
+    trainable = make_trainable(tiny, experiment)
     assert trainable.packs
     examples = encode(trainable, experiment, open_book)
     smoothing = experiment.training.label_smoothing

@@ -192,11 +192,14 @@ def test_an_error_in_the_first_process_ends_all(tiny_source: ModelSource, tmp_pa
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
-@pytest.mark.parametrize(("method", "processes"), [("lora", 2), ("full", 3)])
+@pytest.mark.parametrize(
+    ("method", "objective", "processes"), [("lora", "answer", 2), ("full", "choice", 3)]
+)
 def test_a_model_in_shards_takes_the_steps_of_a_whole_one(
-    tiny_source: ModelSource, tmp_path: Path, method: str, processes: int
+    tiny_source: ModelSource, tmp_path: Path, method: str, objective: str, processes: int
 ) -> None:
-    more = {"method": method, "learning_rate": 2e-3, "average": 0.9, "keep": "best", "patience": 9}
+    more = {"method": method, "objective": objective, "learning_rate": 2e-3}
+    more |= {"average": 0.9, "keep": "best", "patience": 9}
     path = config(tmp_path, tiny_source, "validation_size = 20", validate_every=5, **more)
     one = alone(path, tmp_path / "1")
     weights = {"lora": "adapter/adapter_model", "full": "model/model"}[method] + ".safetensors"

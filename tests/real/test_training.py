@@ -67,7 +67,8 @@ def tuned(
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+    (file,) = folder.glob("*/*model.safetensors")  # of an adapter, or of a whole model
+    return load_file(file)
 
 
 def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -288,15 +289,16 @@ def test_rank_stabilized_layers_are_scaled_by_the_root_of_the_rank(tiny: LocalMo
     assert scales == {8.0}
 
 
+@pytest.mark.parametrize("objective", ["answer", "choice"])
 def test_cutting_a_step_into_smaller_batches_changes_nothing(
-    tiny_source: ModelSource, tmp_path: Path
+    tiny_source: ModelSource, tmp_path: Path, objective: str
 ) -> None:
     losses = []
     for budget in (100, 4096):
         record = tuned(
             LocalModel.load(tiny_source, "float32"),
             tmp_path / str(budget),
-            experiment(token_budget=budget),
+            experiment(token_budget=budget, objective=objective),
         )
         losses.append([point.loss for point in record.losses])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -338,13 +340,16 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_ends_in_the_same_bits(
     assert same_bits(weights(tmp_path / "whole"), weights(cut))
 
 
-def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_kill_9_and_resume_ends_in_the_same_bits(
+    tiny_source: ModelSource, tmp_path: Path, method: str
+) -> None:
     config = tmp_path / "config.toml"
     config.write_text(
         f'name = "kill"\n[model]\nsource = "{tiny_source.name}"\ndtype = "float32"\n'
         "[data]\ntrain_size = 64\nvalidation_size = 8\n"
         "[training]\nepochs = 4\nbatch_size = 4\nsave_every = 3\n"
-        'objective = "choice"\nanswer_share = 0.2\n'
+        f'method = "{method}"\nlearning_rate = 1e-3\nobjective = "choice"\nanswer_share = 0.2\n'
         'keep = "best"\naverage = 0.9\nvalidate_every = 5\n'
         "[training.lora]\ndropout = 0.1\n"
     )
@@ -358,7 +363,7 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tiny_source: ModelSource, tmp_p
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert not (cut / "adapter").exists()
+    assert not list(cut.glob("*/*.safetensors"))
     subprocess.run([*command, str(cut)], env=environment, check=True)
     record = TrainingRecord.model_validate_json((cut / "training.json").read_bytes())
     assert record.resumed_from is not None

@@ -52,13 +52,12 @@ class MasterAdamW:
             master = self.masters[name]
             if master is not parameter and parameter.grad is not None:
                 master.grad = parameter.grad.float()
+                parameter.grad = None  # at once: all gradients need not lie in both precisions
         norm = gather_tensor(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), clip))
         for group in self._adam.param_groups:
             group["lr"] = self.rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        for parameter in self.parameters.values():
-            parameter.grad = None
         self._copy_to_model(self.masters)
         return float(norm)
 
