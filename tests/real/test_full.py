@@ -209,3 +209,19 @@ def test_all_weights_are_refused_before_they_are_loaded_where_memory_is_short(
     assert not (tmp_path / "full" / "training.json").exists()
     code, _, err = medtune(*command, tmp_path / "lora", "--set", "training.method=lora")
     assert code == 0, err
+
+
+def test_parity_is_asked_of_a_model_in_another_dtype(
+    medtune: CommandLine, tiny_source: ModelSource
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    name = tiny_source.name
+    ask = ("parity", name, name, "--limit", 24, "--agreement", 0, "--loss", 1, "--drift", 9)
+    (same,) = medtune.record(*ask, "--out", "same")["rows"]
+    assert (same["name"], same["mean_drift"]) == (name, 0)
+    (rounded,) = medtune.record(*ask, "--dtype", "nf4", "--out", "rounded")["rows"]
+    assert rounded["name"] == f"{name}, nf4"
+    assert rounded["mean_drift"] > 0
+    code, _, err = medtune(*ask, "--dtype", "int3")
+    assert code == 2
+    assert "nf4" in err

@@ -129,6 +129,9 @@ def parity(
             help="Largest mean change of log-probabilities, nats per token, at its upper limit.",
         ),
     ] = SERVED_BUDGET.drift,
+    dtype: Annotated[
+        DtypeName, typer.Option(help="Dtype of the other models, such as nf4.")
+    ] = "auto",
     limit: Limit = None,
     columns: Columns = None,
     out: OutFolder = None,
@@ -136,7 +139,7 @@ def parity(
 ) -> None:
     """Test whether other models answer as the first does.
 
-    They may be on a server, converted elsewhere, or from the Hub.
+    They may be on a server, converted elsewhere, from the Hub, or the same one in another dtype.
 
     Example: medtune parity runs/mine remote:http://localhost:8000/v1#mcq
     """
@@ -153,6 +156,7 @@ def parity(
         method=method,
         limit=limit,
         columns=parse_column_mapping(columns or []),
+        dtype=dtype,
     )
     _print_parity(record, folder, json)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtune.core.experiment import ColumnMapping
+from medtune.core.experiment import ColumnMapping, DtypeName
 from medtune.core.progress import Progress
 from medtune.core.records import Method
 from medtune.core.run_folder import lock_folder
@@ -29,10 +29,12 @@ def parity(
     method: Method | None = None,
     limit: int | None = None,
     columns: ColumnMapping | None = None,
+    dtype: DtypeName = "auto",
 ) -> ParityRecord:
     """Compare models with the first.
 
-    Without a method it is letter for a model trained on letters, else cloze.
+    Without a method it is letter for a model trained on letters, else cloze.  `dtype` is the
+    precision of the others; the first is opened as `auto` does.
 
     Raises:
         MedtuneError: The data, a model or the folder cannot be used.
@@ -40,4 +42,10 @@ def parity(
     split = load_split(data, columns, limit, progress)
     with lock_folder(folder):
         gate = ParityGate.evaluate_original(model, split, method, folder, progress)
-        return gate.write_results([gate.evaluate_candidate(name, name, budget) for name in others])
+        rows = [
+            gate.evaluate_candidate(
+                name if dtype == "auto" else f"{name}, {dtype}", name, budget, dtype
+            )
+            for name in others
+        ]
+        return gate.write_results(rows)

@@ -81,18 +81,21 @@ class ParityGate:
         sat = evaluate_or_reuse(model, exam, ORIGINAL, STRICT_PARSER, place, progress)
         return cls(exam, asked, sat, measure_weights_size(name), folder, progress)
 
-    def evaluate_candidate(self, label: str, name: str, budget: Budget) -> Parity:
+    def evaluate_candidate(
+        self, label: str, name: str, budget: Budget, dtype: str = "auto"
+    ) -> Parity:
         """Evaluate a candidate on the same questions and compare it with the original.
 
         Args:
             label: Label in tables.
             name: Name of the candidate.
             budget: Largest accepted differences from the original.
+            dtype: Precision of the candidate.
 
         Raises:
             ModelError: The model cannot be used.
         """
-        model = open_model(name, questions=self.exam.questions, progress=self.progress)
+        model = open_model(name, questions=self.exam.questions, dtype=dtype, progress=self.progress)
         place = self.folder / "exams" / slugify(label)
         sat = evaluate_or_reuse(model, self.exam, label, STRICT_PARSER, place, self.progress)
         return measure_parity(label, self.reference, sat, budget, measure_weights_size(name))
