@@ -105,8 +105,9 @@ def finetune_cached(
     unloaded = base_model(experiment, source)
     if record := find_training(experiment, unloaded, snapshot, folder, progress, evidence):
         return record
-    if experiment.training.method == "full" and (known := unloaded.describe()).parameters:
-        check_memory(source.name, known.parameters, FULL_TRAINING, known.device or "cpu")
+    if experiment.training.method == "full" and here.num_processes == 1:  # shards need less
+        known = unloaded.describe()
+        check_memory(source.name, known.parameters or 0, FULL_TRAINING, known.device or "cpu")
     base = unloaded.load()
     if record := find_training(experiment, base, snapshot, folder, progress, evidence):
         return record
