@@ -312,6 +312,8 @@ def open_book_table() -> str:
     mixed = mixture.evaluation
     assert mixed is not None, "it was applied to the reported questions"
     alone, beside = mixture.comparisons
+    larger, with_larger = _tuned_larger_model()
+    assert with_larger.evaluation is not None, "it was applied to the reported questions"
     rows = [
         ["chance", "", f"{100 * best.chance:.1f}", ""],
         [f"majority letter ({best.majority_letter})", *_accuracy_cells(best.majority), ""],
@@ -334,11 +336,21 @@ def open_book_table() -> str:
             f"{_signed(with_reader.comparisons[1])} over search",
         ],
         ["Qwen2.5-Coder-1.5B by letter, closed book", *_accuracy_cells(alone.accuracy_a), ""],
+        [
+            "the same, fine-tuned on 1,000 questions",
+            *_accuracy_cells(larger.accuracy_b),
+            _signed(larger),
+        ],
         ["search on the same questions", *_accuracy_cells(beside.accuracy_a), ""],
         [
             "mixture of the 1.5B model and the search",
             *_open_book_cells(mixed),
             f"{_signed(beside)} over search",
+        ],
+        [
+            "mixture of the fine-tuned 1.5B model and the search",
+            *_open_book_cells(with_larger.evaluation),
+            f"{_signed(with_larger.comparisons[1])} over search",
         ],
     ]
     return markdown_table(["answer model", "n", "correct % (95 %)", "paired, points (95 %)"], rows)
@@ -400,6 +412,15 @@ def _untrained_reader() -> ComparisonRecord:
 def _trained_reader() -> tuple[ComparisonRecord, MixtureRecord]:
     """Read what training added to the open book, and the mixture with the search."""
     learned, mixture = (RESULTS / name for name in ("reader.json", "reader_mixture.json"))
+    return (
+        ComparisonRecord.model_validate_json(learned.read_bytes()),
+        MixtureRecord.model_validate_json(mixture.read_bytes()),
+    )
+
+
+def _tuned_larger_model() -> tuple[ComparisonRecord, MixtureRecord]:
+    """Read what training taught the 1.5B model, and its mixture with the search."""
+    learned, mixture = (RESULTS / name for name in ("lora_1.5b.json", "mixture_1.5b.json"))
     return (
         ComparisonRecord.model_validate_json(learned.read_bytes()),
         MixtureRecord.model_validate_json(mixture.read_bytes()),
