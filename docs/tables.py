@@ -312,7 +312,7 @@ def open_book_table() -> str:
     mixed = mixture.evaluation
     assert mixed is not None, "it was applied to the reported questions"
     alone, beside = mixture.comparisons
-    larger, with_larger = _tuned_larger_model()
+    larger, with_larger = _read_training("lora_1.5b.json", "mixture_1.5b.json")
     assert with_larger.evaluation is not None, "it was applied to the reported questions"
     rows = [
         ["chance", "", f"{100 * best.chance:.1f}", ""],
@@ -411,19 +411,14 @@ def _untrained_reader() -> ComparisonRecord:
 
 def _trained_reader() -> tuple[ComparisonRecord, MixtureRecord]:
     """Read what training added to the open book, and the mixture with the search."""
-    learned, mixture = (RESULTS / name for name in ("reader.json", "reader_mixture.json"))
-    return (
-        ComparisonRecord.model_validate_json(learned.read_bytes()),
-        MixtureRecord.model_validate_json(mixture.read_bytes()),
-    )
+    return _read_training("reader.json", "reader_mixture.json")
 
 
-def _tuned_larger_model() -> tuple[ComparisonRecord, MixtureRecord]:
-    """Read what training taught the 1.5B model, and its mixture with the search."""
-    learned, mixture = (RESULTS / name for name in ("lora_1.5b.json", "mixture_1.5b.json"))
+def _read_training(comparison: str, mixture: str) -> tuple[ComparisonRecord, MixtureRecord]:
+    """Read what a training added, and the mixture of its model with the search."""
     return (
-        ComparisonRecord.model_validate_json(learned.read_bytes()),
-        MixtureRecord.model_validate_json(mixture.read_bytes()),
+        ComparisonRecord.model_validate_json((RESULTS / comparison).read_bytes()),
+        MixtureRecord.model_validate_json((RESULTS / mixture).read_bytes()),
     )
 
 

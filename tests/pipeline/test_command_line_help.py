@@ -15,6 +15,7 @@ from tests.conftest import CommandLine
 from medtune.cli import GROUPS
 from medtune.commands import doctor
 from medtune.core.provenance import installed_version
+from medtune.models.memory import GIB
 
 
 def test_help_lists_every_command_under_its_title_in_80_plain_columns(
@@ -185,10 +186,10 @@ def test_a_cache_that_cannot_be_written_or_is_full_is_a_fault(
     def find(free: int, memory: int) -> list[Any]:
         return list(doctor._find_faults(tmp_path / "cache", free, memory))
 
-    assert find(doctor.GIB, 8 * doctor.GIB) == []
-    assert "export MEDTUNE_CACHE" in find(0, 8 * doctor.GIB)[0]
-    assert "of memory" in find(doctor.GIB, doctor.GIB)[0]
+    assert find(GIB, 8 * GIB) == []
+    assert "export MEDTUNE_CACHE" in find(0, 8 * GIB)[0]
+    assert "of memory" in find(GIB, GIB)[0]
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert "cannot be written" in find(doctor.GIB, 8 * doctor.GIB)[0]
+    assert "cannot be written" in find(GIB, 8 * GIB)[0]
     assert doctor._judge([], None, "") == "Ready: everything that a job needs is here."
     assert "pip install x" in doctor._judge([], "embedded:m", "pip install x")

@@ -127,11 +127,15 @@ def test_without_a_model_it_cites_the_starter_questions_or_defers(
     monkeypatch.setenv("MEDTUNE_CACHE", str(tmp_path / "cache"))
     with running(tmp_path, model=None):
         pass  # builds the index
-    built = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*") if p.is_file()}
+
+    def written() -> dict[Path, int]:
+        files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    built = written()
     assert built
     with running(tmp_path, model=None) as server:
-        found = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*") if p.is_file()}
-        assert found == built  # read, not built again
+        assert written() == built  # read, not built again
         maps = Path(f"/proc/{server.process.pid}/maps")
         if maps.exists():
             assert "torch" not in maps.read_text()

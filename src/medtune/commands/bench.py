@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.analysis.pareto import make_bench_rows
+from medtune.core.model_names import label_with_dtype
 from medtune.core.predictions_io import RECORD_FILE
 from medtune.core.progress import Progress
 from medtune.core.provenance import collect_provenance
@@ -46,7 +47,7 @@ def bench(
     with lock_folder(folder):
         found = []
         for model, dtype in _list_variants(models, dtypes):
-            progress.log_message(f"{model}{'' if dtype == 'auto' else ', ' + dtype}")
+            progress.log_message(label_with_dtype(model, dtype))
             task = BenchmarkTask(model, dtype, questions, split.description, method)
             found.append(measure_in_subprocess(task))
         record = BenchRecord(

@@ -16,12 +16,9 @@ from medtune.core.provenance import available_cores, collect_provenance, cpu_nam
 from medtune.core.schemas.plan import DoctorRecord
 from medtune.hub.hub_errors import is_hub_offline
 from medtune.models import builtin
-from medtune.models.memory import available_memory
+from medtune.models.memory import GIB, available_memory
 from medtune.models.sources import describe_builtin_model
 from medtune.workflows.job_costs import estimate_usual_jobs, measure_speed
-
-GIB = 1 << 30
-
 
 MIN_DISK_BYTES = GIB // 5
 """Least free disk of the cache, in which the embedded model is converted."""

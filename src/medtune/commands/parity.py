@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune.core.experiment import ColumnMapping, DtypeName
+from medtune.core.model_names import label_with_dtype
 from medtune.core.progress import Progress
 from medtune.core.records import Method
 from medtune.core.run_folder import lock_folder
@@ -43,9 +44,7 @@ def parity(
     with lock_folder(folder):
         gate = ParityGate.evaluate_original(model, split, method, folder, progress)
         rows = [
-            gate.evaluate_candidate(
-                name if dtype == "auto" else f"{name}, {dtype}", name, budget, dtype
-            )
+            gate.evaluate_candidate(label_with_dtype(name, dtype), name, budget, dtype)
             for name in others
         ]
         return gate.write_results(rows)

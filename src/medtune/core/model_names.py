@@ -18,6 +18,11 @@ def is_search_model(name: str) -> bool:
     return name.startswith(SEARCH_PREFIX)
 
 
+def label_with_dtype(name: str, dtype: str) -> str:
+    """Return the label of a model that is opened in a dtype; auto is not said."""
+    return name if dtype == "auto" else f"{name}, {dtype}"
+
+
 def disambiguate_labels(a: tuple[str, Path], b: tuple[str, Path]) -> tuple[str, str]:
     """Return the labels of two evaluations with their folders, made distinct if they are equal.
 

@@ -112,6 +112,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def precision_name(dtype: str, device: torch.device) -> str:
+    """Return the name of the precision in which a configured dtype holds the weights."""
+    return dtype if dtype == "nf4" else str(choose_dtype(dtype, device)).removeprefix("torch.")
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Run this thread without OpenMP workers, so that it does not compete with another one."""

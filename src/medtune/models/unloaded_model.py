@@ -18,12 +18,11 @@ from medtune.core.protocols import Message
 from medtune.core.records import ModelDescription
 from medtune.hub.progress_bars import restore_progress_bars
 from medtune.models.chat_encoder import ChatEncoder
-from medtune.models.device import choose_device, choose_dtype
+from medtune.models.device import choose_device, precision_name
 from medtune.models.light.decoder import supports_folder
 from medtune.models.light.tokenizer import ChatTokenizer
 from medtune.models.local.loader import translate_load_errors
 from medtune.models.local.local_model import LocalModel
-from medtune.models.local.nf4 import NF4
 from medtune.models.memory import count_parameters
 from medtune.models.sources import ModelSource
 from medtune.models.weights_card import (
@@ -106,14 +105,13 @@ class UnloadedModel:
         adapter = find_adapter_weights(self.adapter) if self.adapter is not None else None
         if adapter is not None:
             files.append(adapter)
-        precision = NF4 if self.dtype == NF4 else choose_dtype(self.dtype, device)
         with translate_load_errors(self.source):
             return ModelDescription(
                 source=self.source.name,
                 fingerprint=self.source.fingerprint,
                 adapter=hash_file_cached(adapter) if adapter is not None else None,
                 parameters=(packed and packed.parameters) or count_parameters(folder, files),
-                dtype=str(packed.scheme if packed else precision).removeprefix("torch."),
+                dtype=str(packed.scheme) if packed else precision_name(self.dtype, device),
                 device=device.type,
             )
 

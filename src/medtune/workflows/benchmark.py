@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from medtune.core.intervals import quantile_upper_bound
+from medtune.core.model_names import label_with_dtype
 from medtune.core.progress import NoProgress
 from medtune.core.protocols import AnswerModel
 from medtune.core.provenance import available_cores, peak_memory
@@ -124,7 +125,7 @@ def measure_batches(
     record, predictions = evaluate_model(model, exam, task.name, STRICT_PARSER, NoProgress())
     times = latency.times_s
     row = Measurement(
-        name=task.name if task.dtype == "auto" else f"{task.name}, {task.dtype}",
+        name=label_with_dtype(task.name, task.dtype),
         model=record.model,
         load_s=opened_s,
         questions_per_s=record.questions_per_s,

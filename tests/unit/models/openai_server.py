@@ -198,11 +198,7 @@ class OpenAiServer:
         elif "logprobs" in body and self.chat_shape:
             choice["logprobs"] = {"content": [self._step(text, body["logprobs"])]}
         elif "logprobs" in body:
-            top = dict(
-                list(next_tokens(text, self.vocabulary).items())[
-                    : min(body["logprobs"], self.lists_most)
-                ]
-            )
+            top = self._likeliest(text, body["logprobs"])
             first = next(iter(top))
             choice["logprobs"] = {
                 "tokens": [first],
@@ -212,11 +208,13 @@ class OpenAiServer:
         read = tokens[: len(prompt)] if isinstance(prompt, list) else pieces(prompt)
         return {"choices": [choice], **self._usage(read, body)}
 
+    def _likeliest(self, context: str, most: int) -> dict[str, float]:
+        found = next_tokens(context, self.vocabulary)
+        return dict(list(found.items())[: min(most, self.lists_most)])
+
     def _step(self, context: str, top: int) -> dict[str, Any]:
-        listed = [
-            {"token": token, "logprob": value}
-            for token, value in list(next_tokens(context, self.vocabulary).items())[:top]
-        ][: self.lists_most]
+        found = self._likeliest(context, top)
+        listed = [{"token": token, "logprob": value} for token, value in found.items()]
         return {**listed[0], "top_logprobs": listed}
 
     def _dictated(self, context: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 
 from medtune.core.records import RunRecord
 from medtune.core.schemas.plan import MachineSpeed
+from medtune.models.memory import BYTES_PER_WEIGHT, FULL_TRAINING
 from medtune.workflows.job_costs import (
     ERROR_FACTOR,
     REFERENCE_ELEMENTS,
@@ -51,5 +52,6 @@ def test_costs_grow_with_what_they_depend_on() -> None:
     larger = JobCosts(REFERENCE, parameters=10 * COSTS.parameters)
     assert larger.evaluation_seconds("letter", 1000) == pytest.approx(10 * once)
     assert larger.training_memory(2) > COSTS.training_memory(2)
+    assert COSTS.training_memory(BYTES_PER_WEIGHT[FULL_TRAINING]) > COSTS.training_memory(4)
     slower = JobCosts(MachineSpeed(products=280, elements=REFERENCE_ELEMENTS / 10))
     assert slower.training_seconds(100) == pytest.approx(10 * COSTS.training_seconds(100))

@@ -12,7 +12,12 @@ import torch
 
 from medtune.core.errors import ModelError, UnknownModelError, first_line
 from medtune.core.schemas.compression import INTEGER_SCHEMES
-from medtune.models.device import choose_device, choose_dtype, limit_kernel_cache
+from medtune.models.device import (
+    choose_device,
+    choose_dtype,
+    limit_kernel_cache,
+    precision_name,
+)
 from medtune.models.kernels.attention import use_short_attention
 from medtune.models.kernels.rms_norm import use_rms_norms
 from medtune.models.kernels.rotary import use_rotary
@@ -66,10 +71,9 @@ def _check_memory(source: ModelSource, packed: WeightsCard | None, dtype: str) -
         size = (folder / packed.weights_file).stat().st_size
         check_memory(source.name, packed.parameters or 0, str(packed.scheme), device.type, size)
         return
-    precision = NF4 if dtype == NF4 else str(choose_dtype(dtype, device)).removeprefix("torch.")
     with translate_load_errors(source):
         parameters = count_parameters(folder, folder.glob("*.safetensors"))
-    check_memory(source.name, parameters, precision, device.type)
+    check_memory(source.name, parameters, precision_name(dtype, device), device.type)
 
 
 @contextmanager
